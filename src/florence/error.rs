@@ -1,0 +1,90 @@
+//! What can be wrong with a checkpoint, and with what is asked of a model.
+
+use thiserror::Error;
+
+use super::task::PromptError;
+
+/// A result of loading a checkpoint.
+pub type CheckpointResult<T> = Result<T, CheckpointError>;
+
+/// Why a checkpoint cannot be loaded. Each names the file, and the tensor where there is one.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// A file is not there.
+    #[error("{folder} holds no {wanted}")]
+    MissingFile {
+        /// Where the checkpoint lies.
+        folder: String,
+        /// The file, or the files any of which would do.
+        wanted: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{file}: {reason}")]
+    Invalid {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor is absent, misshapen, cut off or not finite.
+    #[error("{file}: tensor {tensor}: {reason}")]
+    Tensor {
+        /// The file.
+        file: String,
+        /// The tensor's name in that file.
+        tensor: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device refused.
+    #[error("loading the model failed: {0}")]
+    Device(#[from] candle_core::Error),
+}
+
+/// Why the model cannot answer.
+#[derive(Debug, Error)]
+pub enum FlorenceError {
+    /// The prompt itself is wrong.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The prompt does not fit behind the picture.
+    #[error("the prompt has {tokens} tokens; behind a picture of {image_tokens} this model takes at most {most}")]
+    PromptTooLong {
+        /// Tokens of the prompt, with start and end.
+        tokens: usize,
+        /// Positions that the picture takes.
+        image_tokens: usize,
+        /// Most tokens of a prompt.
+        most: usize,
+    },
+    /// The asked-for picture size does not fit the model's position tables.
+    #[error("{0}")]
+    ImageSize(String),
+    /// The options make no sense.
+    #[error("{0}")]
+    Options(String),
+    /// The tokenizer failed.
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(String),
+    /// The model produced something that is not a number.
+    #[error("the model's output is not finite")]
+    NotFinite,
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] candle_core::Error),
+}
+
+impl FlorenceError {
+    /// Whether the caller asked for something that cannot be done, as opposed to a fault of the model or the device.
+    pub const fn is_callers_fault(&self) -> bool {
+        matches!(self, Self::Prompt(_) | Self::PromptTooLong { .. } | Self::ImageSize(_) | Self::Options(_))
+    }
+}

@@ -1,0 +1,46 @@
+//! Greedy decoding: the most probable token each time.
+
+use super::rules::{Allowed, LogProbs, Rules};
+use super::{Hypothesis, Step};
+use crate::florence::error::FlorenceError;
+
+/// The state of a greedy search.
+#[derive(Debug)]
+pub struct GreedySearch {
+    rules: Rules,
+    ids: Vec<u32>,
+    log_probs: Vec<f32>,
+}
+
+impl GreedySearch {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, ids: vec![rules.start], log_probs: vec![] }
+    }
+
+    pub(super) fn last_token(&self) -> u32 {
+        self.ids.last().copied().unwrap_or(self.rules.start)
+    }
+
+    pub(super) fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {
+        let (token, log_prob) = match self.rules.allowed(&self.ids) {
+            Allowed::Only(token) => (token, 0.0),
+            Allowed::AllBut(banned) => {
+                let log_probs = LogProbs::new(logits)?;
+                let allowed = log_probs.iter().filter(|(token, _)| !banned.contains(token));
+                // Of equals the first wins, as torch's argmax has it.
+                allowed
+                    .reduce(|best, next| if next.1 > best.1 { next } else { best })
+                    .ok_or(FlorenceError::NotFinite)?
+            }
+        };
+        self.ids.push(token);
+        self.log_probs.push(log_prob);
+        if self.rules.is_complete(&self.ids) { Ok(Step::Done) } else { Ok(Step::Continue { parents: vec![0] }) }
+    }
+
+    pub(super) fn into_hypothesis(self) -> Hypothesis {
+        let score = self.rules.normalise(self.log_probs.iter().sum(), self.log_probs.len());
+        let stop = self.rules.stop_reason(&self.ids);
+        Hypothesis { ids: self.ids, log_probs: self.log_probs, score, stop }
+    }
+}

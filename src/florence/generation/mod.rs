@@ -1,0 +1,89 @@
+//! Searching the text of an answer: greedy or with beams, as transformers' `generate` does it.
+//!
+//! A [`Search`] is the state of one input and knows no tensors: it is shown the logits of its rows after each step and
+//! says which rows go on with which tokens. Whoever runs the model may mix inputs freely.
+
+mod beam;
+mod greedy;
+mod options;
+mod rules;
+
+pub use options::{EarlyStopping, GenerationOptions};
+pub use rules::Rules;
+
+use super::answer::StopReason;
+use super::error::FlorenceError;
+use beam::BeamSearch;
+use greedy::GreedySearch;
+
+/// A finished answer in tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hypothesis {
+    /// Ids, the start token included.
+    pub ids: Vec<u32>,
+    /// The log-probability of each token but the first; 0 for forced ones.
+    pub log_probs: Vec<f32>,
+    /// Their sum over `length^length_penalty`.
+    pub score: f32,
+    /// Why it ended.
+    pub stop: StopReason,
+}
+
+/// What a search does after a step.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Its rows go on: row `i` continues what row `parents[i]` was.
+    Continue {
+        /// One entry a row.
+        parents: Vec<usize>,
+    },
+    /// It needs no more steps.
+    Done,
+}
+
+/// The search of one input.
+#[derive(Debug)]
+pub enum Search {
+    /// Takes the most probable token each time.
+    Greedy(GreedySearch),
+    /// Follows several rows.
+    Beam(BeamSearch),
+}
+
+impl Search {
+    /// Starts a search under these rules.
+    pub fn new(rules: Rules) -> Self {
+        if rules.options.num_beams == 1 {
+            Self::Greedy(GreedySearch::new(rules))
+        } else {
+            Self::Beam(BeamSearch::new(rules))
+        }
+    }
+
+    /// The last token of each row, which the next step reads.
+    pub fn last_tokens(&self) -> Vec<u32> {
+        match self {
+            Self::Greedy(search) => vec![search.last_token()],
+            Self::Beam(search) => search.last_tokens(),
+        }
+    }
+
+    /// Takes the logits `[rows, vocabulary]` that follow the last tokens.
+    ///
+    /// # Errors
+    /// A row of logits that is not made of numbers.
+    pub fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {
+        match self {
+            Self::Greedy(search) => search.advance(logits),
+            Self::Beam(search) => search.advance(logits),
+        }
+    }
+
+    /// The finished answers, best first.
+    pub fn into_hypotheses(self) -> Vec<Hypothesis> {
+        match self {
+            Self::Greedy(search) => vec![search.into_hypothesis()],
+            Self::Beam(search) => search.into_hypotheses(),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Which tokens may come next, and what they cost.
+
+use super::GenerationOptions;
+use crate::florence::answer::StopReason;
+use crate::florence::error::FlorenceError;
+
+/// Options together with what the model itself fixes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// The caller's options.
+    pub options: GenerationOptions,
+    /// The token that every answer starts from.
+    pub start: u32,
+    /// The token that ends an answer.
+    pub eos: u32,
+    /// Greatest length of an answer, the start token included.
+    pub max_length: usize,
+}
+
+/// The tokens that may follow a row.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// This one alone, for free.
+    Only(u32),
+    /// All but these.
+    AllBut(Vec<u32>),
+}
+
+impl Rules {
+    /// Checks the options against a decoder with `positions` positions.
+    ///
+    /// `max_new_tokens` beyond the decoder's positions is cut to them.
+    ///
+    /// # Errors
+    /// Options that make no search.
+    pub fn new(options: GenerationOptions, start: u32, eos: u32, positions: usize) -> Result<Self, FlorenceError> {
+        if options.num_beams == 0 || options.num_beams > GenerationOptions::MAX_BEAMS {
+            let most = GenerationOptions::MAX_BEAMS;
+            return Err(FlorenceError::Options(format!(
+                "num_beams is {}, not between 1 and {most}",
+                options.num_beams
+            )));
+        }
+        if options.max_new_tokens == 0 {
+            return Err(FlorenceError::Options("max_new_tokens is 0".to_owned()));
+        }
+        if !options.length_penalty.is_finite() {
+            return Err(FlorenceError::Options("length_penalty is not a number".to_owned()));
+        }
+        Ok(Self { options, start, eos, max_length: 1 + options.max_new_tokens.min(positions) })
+    }
+
+    /// What may follow `ids`.
+    pub fn allowed(&self, ids: &[u32]) -> Allowed {
+        // A forced end at the greatest length wins over a forced beginning, and both over the ban.
+        if let Some(eos) = self.options.forced_eos.filter(|_| ids.len() + 1 == self.max_length) {
+            return Allowed::Only(eos);
+        }
+        if let Some(bos) = self.options.forced_bos.filter(|_| ids.len() == 1) {
+            return Allowed::Only(bos);
+        }
+        Allowed::AllBut(banned_tokens(ids, self.options.no_repeat_ngram_size))
+    }
+
+    /// Whether a row that ends with `ids` is complete.
+    pub fn is_complete(&self, ids: &[u32]) -> bool {
+        ids.last() == Some(&self.eos) || ids.len() >= self.max_length
+    }
+
+    /// Why a complete row ended.
+    pub fn stop_reason(&self, ids: &[u32]) -> StopReason {
+        if ids.len() >= self.max_length { StopReason::Length } else { StopReason::Stop }
+    }
+
+    /// A sum of log-probabilities normalised for `length` generated tokens.
+    #[allow(clippy::cast_possible_truncation, reason = "scores are f32 as in the reference")]
+    pub fn normalise(&self, sum: f32, length: usize) -> f32 {
+        sum / (length as f64).powf(f64::from(self.options.length_penalty)) as f32
+    }
+}
+
+/// The tokens that would repeat a sequence of `size` tokens of `ids`.
+fn banned_tokens(ids: &[u32], size: usize) -> Vec<u32> {
+    if size == 0 || ids.len() < size {
+        return vec![];
+    }
+    let tail = ids.get(ids.len() + 1 - size..).unwrap_or_default();
+    ids.windows(size)
+        .filter_map(|ngram| ngram.split_last().filter(|(_, before)| *before == tail))
+        .map(|(last, _)| *last)
+        .collect()
+}
+
+/// The log-probabilities of a row of logits, computed for single tokens when asked for.
+pub struct LogProbs<'a> {
+    logits: &'a [f32],
+    max: f32,
+    log_sum: f32,
+}
+
+impl<'a> LogProbs<'a> {
+    /// Sums up a row.
+    ///
+    /// # Errors
+    /// A row without a finite sum.
+    #[allow(clippy::cast_possible_truncation, reason = "log-probabilities are f32 as in the reference")]
+    pub fn new(logits: &'a [f32]) -> Result<Self, FlorenceError> {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from((logit - max).exp())).sum();
+        let log_sum = sum.ln() as f32;
+        if max.is_finite() && log_sum.is_finite() {
+            Ok(Self { logits, max, log_sum })
+        } else {
+            Err(FlorenceError::NotFinite)
+        }
+    }
+
+    /// Tokens with their log-probabilities, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> {
+        (0..).zip(self.logits.iter().map(|logit| logit - self.max - self.log_sum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(options: GenerationOptions) -> Rules {
+        Rules::new(options, 2, 2, 100).unwrap()
+    }
+
+    #[test]
+    fn the_ban_counts_start_and_bos() {
+        assert_eq!(banned_tokens(&[2, 0, 5, 2, 0], 3), [5]);
+        assert_eq!(banned_tokens(&[2, 0], 3), []);
+        assert_eq!(banned_tokens(&[7, 8, 7, 9, 7], 2), [8, 9]);
+        assert_eq!(banned_tokens(&[7, 8], 1), [7, 8]);
+        assert_eq!(banned_tokens(&[7, 8], 0), []);
+    }
+
+    #[test]
+    fn forced_tokens_come_first_and_last() {
+        let rules = rules(GenerationOptions { max_new_tokens: 3, ..Default::default() });
+        assert_eq!(rules.allowed(&[2]), Allowed::Only(0));
+        assert_eq!(rules.allowed(&[2, 0]), Allowed::AllBut(vec![]));
+        assert_eq!(rules.allowed(&[2, 0, 9]), Allowed::Only(2));
+        let one = self::rules(GenerationOptions { max_new_tokens: 1, ..Default::default() });
+        assert_eq!(one.allowed(&[2]), Allowed::Only(2));
+    }
+
+    #[test]
+    fn the_output_is_cut_to_the_position_table() {
+        assert_eq!(rules(GenerationOptions::default()).max_length, 101);
+        let wrong = [
+            GenerationOptions { num_beams: 0, ..Default::default() },
+            GenerationOptions { num_beams: 17, ..Default::default() },
+            GenerationOptions { max_new_tokens: 0, ..Default::default() },
+            GenerationOptions { length_penalty: f32::NAN, ..Default::default() },
+        ];
+        for options in wrong {
+            assert!(Rules::new(options, 2, 2, 100).is_err());
+        }
+    }
+
+    #[test]
+    fn log_probs_sum_to_one_and_refuse_what_is_no_number() {
+        let logits = [1.0, -2.0, 0.5, 100.0, 99.0];
+        let sum: f32 = LogProbs::new(&logits).unwrap().iter().map(|(_, log_prob)| log_prob.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+        assert!(LogProbs::new(&[f32::NAN, 1.0]).is_err());
+        assert!(LogProbs::new(&[f32::INFINITY, 1.0]).is_err());
+        assert!(LogProbs::new(&[]).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! Florence-2 on candle: tensors and text, and nothing of servers.
+//!
+//! [`Florence`] is the model; the modules below it follow the way of a picture: [`image`] (pixels), `vision` (features),
+//! `bart` (text model), [`generation`] (search), [`answer`] (meaning).
+
+pub mod answer;
+mod bart;
+pub mod config;
+mod error;
+mod files;
+pub mod generation;
+pub mod image;
+mod kernels;
+mod model;
+mod ops;
+mod probe;
+mod task;
+mod tokenizer;
+mod vision;
+mod weights;
+
+pub use bart::{CrossCache, Encoded, SelfCache};
+pub use error::{CheckpointError, CheckpointResult, FlorenceError};
+pub use files::CheckpointFiles;
+pub use model::{Florence, Generation};
+pub use probe::Probe;
+pub use task::{AnswerKind, PromptError, Task, expand_prompt};
+pub use tokenizer::{TOKENIZER_FILE, Tokenizer};
+pub use weights::{PICKLE_FILE, SAFETENSORS_FILE};

@@ -1,0 +1,229 @@
+//! A checkpoint's tensors by the names that Microsoft gave them, checked and cast as they are read.
+
+mod layout;
+mod safetensors;
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::pickle::PthTensors;
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
+use candle_nn::Linear;
+
+pub use layout::{IMAGE_PROJECTION, Layout, TOKEN_EMBEDDING};
+use safetensors::SafetensorsFile;
+
+use super::error::{CheckpointError, CheckpointResult};
+use super::files::CheckpointFiles;
+use super::kernels::LayerNorm;
+
+/// The preferred file of weights.
+pub const SAFETENSORS_FILE: &str = "model.safetensors";
+/// The file of weights that Microsoft published: a zip with a pickle that is read without running any code.
+pub const PICKLE_FILE: &str = "pytorch_model.bin";
+
+/// An open file of weights.
+struct Checkpoint {
+    store: Store,
+    layout: Layout,
+    /// For messages.
+    file: String,
+    used: Mutex<HashSet<String>>,
+}
+
+enum Store {
+    Safetensors(SafetensorsFile),
+    Pickle(PthTensors),
+}
+
+/// A place in the tree of tensor names, with the type and device that tensors are brought to.
+#[derive(Clone)]
+pub struct Weights {
+    checkpoint: Arc<Checkpoint>,
+    prefix: String,
+    dtype: DType,
+    device: Device,
+}
+
+impl Weights {
+    /// Opens a checkpoint's weights: `model.safetensors` if there is one, else `pytorch_model.bin`.
+    ///
+    /// # Errors
+    /// No such file, a broken one, or one without a Florence-2 model.
+    pub fn open(files: &CheckpointFiles, dtype: DType, device: &Device) -> CheckpointResult<Self> {
+        let (file, store) = if files.contains(SAFETENSORS_FILE) {
+            (SAFETENSORS_FILE, open_safetensors(files)?)
+        } else if files.contains(PICKLE_FILE) {
+            (PICKLE_FILE, open_pickle(files)?)
+        } else {
+            return Err(files.missing(&format!("{SAFETENSORS_FILE} or {PICKLE_FILE}")));
+        };
+        let layout = Layout::detect(store.names().iter().map(String::as_str)).ok_or_else(|| {
+            files.invalid(file, "holds no vision tower, so it is no Florence-2 checkpoint".to_owned())
+        })?;
+        let checkpoint = Checkpoint { store, layout, file: files.display(file), used: Mutex::default() };
+        Ok(Self { checkpoint: Arc::new(checkpoint), prefix: String::new(), dtype, device: device.clone() })
+    }
+
+    /// One level down the tree.
+    pub fn pp(&self, part: impl Display) -> Self {
+        Self { prefix: self.path(part), ..self.clone() }
+    }
+
+    /// How the file names its tensors.
+    pub fn layout(&self) -> Layout {
+        self.checkpoint.layout
+    }
+
+    /// The type that tensors are cast to.
+    pub const fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// A tensor of this shape.
+    ///
+    /// # Errors
+    /// It is missing, has another shape, is no float, cut off or not finite.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> CheckpointResult<Tensor> {
+        let shape = shape.into();
+        self.read(name, &format!("{:?}", shape.dims()), |found| found == shape.dims())
+    }
+
+    /// A table `[rows, columns]` whose number of rows is the file's own business, but not zero.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn table(&self, columns: usize, name: &str) -> CheckpointResult<Tensor> {
+        self.read(name, &format!("[any, {columns}]"), |found| matches!(found, [rows, c] if *rows > 0 && *c == columns))
+    }
+
+    /// Whether the file holds the tensor.
+    pub fn contains(&self, name: &str) -> bool {
+        let names = self.checkpoint.store.names();
+        self.checkpoint.layout.file_names(&self.path(name)).iter().any(|name| names.contains(name))
+    }
+
+    /// `weight` `[outputs, inputs]` and `bias` `[outputs]`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn linear(&self, inputs: usize, outputs: usize) -> CheckpointResult<Linear> {
+        Ok(Linear::new(self.get((outputs, inputs), "weight")?, Some(self.get(outputs, "bias")?)))
+    }
+
+    /// `weight` and `bias` `[size]`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn layer_norm(&self, size: usize) -> CheckpointResult<LayerNorm> {
+        Ok(LayerNorm::new(self.get(size, "weight")?, self.get(size, "bias")?))
+    }
+
+    /// Checks, after a model took its tensors, that none was left which it should have had: the file then holds another
+    /// model than the configuration says.
+    ///
+    /// # Errors
+    /// Names one such tensor.
+    pub fn check_nothing_left(&self) -> CheckpointResult<()> {
+        let used = self.checkpoint.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left: Vec<_> = self.checkpoint.store.names();
+        left.retain(|name| !used.contains(name) && self.checkpoint.layout.is_unexpected(name));
+        left.sort_unstable();
+        match left.first() {
+            None => Ok(()),
+            Some(name) => Err(self.checkpoint.error(name, "config.json describes a model without it".to_owned())),
+        }
+    }
+
+    fn path(&self, part: impl Display) -> String {
+        if self.prefix.is_empty() { part.to_string() } else { format!("{}.{part}", self.prefix) }
+    }
+
+    fn read(&self, name: &str, wanted: &str, fits: impl Fn(&[usize]) -> bool) -> CheckpointResult<Tensor> {
+        let path = self.path(name);
+        let (file_name, mut tensor) = self.checkpoint.read(&path)?;
+        if self.checkpoint.layout.is_transposed(&path) && tensor.rank() == 2 {
+            tensor = tensor.t()?.contiguous()?;
+        }
+        if !fits(tensor.dims()) {
+            let reason = format!("its shape is {:?}, but {wanted} was expected", tensor.dims());
+            return Err(self.checkpoint.error(&file_name, reason));
+        }
+        let tensor = tensor.to_dtype(self.dtype)?;
+        if !is_finite(&tensor) {
+            return Err(self.checkpoint.error(&file_name, format!("a value is not finite as {:?}", self.dtype)));
+        }
+        Ok(tensor.to_device(&self.device)?)
+    }
+}
+
+impl Checkpoint {
+    /// The tensor under the first of its names that the file holds, on the CPU and in its own type.
+    fn read(&self, path: &str) -> CheckpointResult<(String, Tensor)> {
+        let names = self.layout.file_names(path);
+        for name in &names {
+            if let Some(result) = self.store.read(name) {
+                let tensor = result.map_err(|reason| self.error(name, reason))?;
+                self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+                return Ok((name.clone(), tensor));
+            }
+        }
+        Err(self.error(&names.join(" or "), "is missing".to_owned()))
+    }
+
+    fn error(&self, tensor: &str, reason: String) -> CheckpointError {
+        CheckpointError::Tensor { file: self.file.clone(), tensor: tensor.to_owned(), reason }
+    }
+}
+
+impl Store {
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Safetensors(file) => file.names().map(str::to_owned).collect(),
+            Self::Pickle(file) => file.tensor_infos().keys().cloned().collect(),
+        }
+    }
+
+    fn read(&self, name: &str) -> Option<Result<Tensor, String>> {
+        match self {
+            Self::Safetensors(file) => file.read(name),
+            Self::Pickle(file) => file.get(name).map_err(|error| error.to_string()).transpose(),
+        }
+    }
+}
+
+fn open_safetensors(files: &CheckpointFiles) -> CheckpointResult<Store> {
+    let file = match files {
+        CheckpointFiles::Folder(folder) => SafetensorsFile::open(&folder.join(SAFETENSORS_FILE)),
+        CheckpointFiles::Embedded { files: list, .. } => list
+            .iter()
+            .find(|(name, _)| *name == SAFETENSORS_FILE)
+            .map_or_else(|| Err("is missing".to_owned()), |(_, content)| SafetensorsFile::embedded(content)),
+    };
+    file.map(Store::Safetensors).map_err(|reason| files.invalid(SAFETENSORS_FILE, reason))
+}
+
+fn open_pickle(files: &CheckpointFiles) -> CheckpointResult<Store> {
+    let CheckpointFiles::Folder(folder) = files else {
+        return Err(files.missing(SAFETENSORS_FILE));
+    };
+    let file = PthTensors::new(folder.join(PICKLE_FILE), None)
+        .map_err(|error| files.invalid(PICKLE_FILE, format!("not a zip-format PyTorch file: {error}")))?;
+    if file.tensor_infos().is_empty() {
+        return Err(files.invalid(PICKLE_FILE, "holds no tensors".to_owned()));
+    }
+    Ok(Store::Pickle(file))
+}
+
+/// Whether every value of a CPU tensor of a floating point type is finite.
+fn is_finite(tensor: &Tensor) -> bool {
+    let (storage, _layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => values.iter().all(|value| value.is_finite()),
+        Storage::Cpu(CpuStorage::F16(values)) => values.iter().all(|value| value.is_finite()),
+        Storage::Cpu(CpuStorage::BF16(values)) => values.iter().all(|value| value.is_finite()),
+        Storage::Cpu(CpuStorage::F64(values)) => values.iter().all(|value| value.is_finite()),
+        _ => false,
+    }
+}
