@@ -4,4 +4,7 @@
 //! annotation. Each module uses only what stands below it in this list: `server`, `session`, `supervisely`, `media`,
 //! `engine`, `models`, `florence`; `config` and `telemetry` may be used by all.
 
+pub mod engine;
 pub mod florence;
+pub mod media;
+pub mod models;

@@ -20,6 +20,12 @@ pub enum EngineError {
     /// The engine is going down.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The device that was asked for cannot be used.
+    #[error("{0}")]
+    Device(String),
+    /// The model's files cannot be found or loaded.
+    #[error("{0}")]
+    Load(String),
     /// The model failed on this request.
     #[error("the model failed: {0}")]
     Internal(String),

@@ -3,11 +3,13 @@
 //! It knows the model and threads, and nothing of HTTP or Supervisely. Callers hold an `Arc<dyn Engine>`; the real one
 //! is [`ModelEngine`], tests put their own behind the trait.
 
+mod device;
 mod error;
 mod model_engine;
 mod request;
 mod worker;
 
+pub use device::{DeviceChoice, OpenDevice, Precision};
 pub use error::EngineError;
 pub use model_engine::{EngineConfig, ModelEngine};
 pub use request::{Reply, Request};

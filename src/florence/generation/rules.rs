@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn the_ban_counts_start_and_bos() {
         assert_eq!(banned_tokens(&[2, 0, 5, 2, 0], 3), [5]);
-        assert_eq!(banned_tokens(&[2, 0], 3), []);
+        assert!(banned_tokens(&[2, 0], 3).is_empty());
         assert_eq!(banned_tokens(&[7, 8, 7, 9, 7], 2), [8, 9]);
         assert_eq!(banned_tokens(&[7, 8], 1), [7, 8]);
-        assert_eq!(banned_tokens(&[7, 8], 0), []);
+        assert!(banned_tokens(&[7, 8], 0).is_empty());
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! The upload form: pictures in repeated parts `files`, arguments in the text parts `state` and `settings`.
+//!
+//! A form that breaks a limit is read to its end all the same, without keeping it: most clients look for an answer
+//! only after they have sent everything, and would see a broken connection instead.
+
+use std::sync::Arc;
+
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::budget::Reservation;
+use super::error::ApiError;
+use super::limits::{MAX_FORM_BYTES, MAX_PARTS, MAX_PICTURE_BYTES, MAX_TEXT_BYTES};
+use super::state::AppState;
+use crate::session::Upload;
+
+/// An upload form, read in full.
+#[derive(Debug)]
+pub(super) struct UploadForm {
+    /// The files, at least one, in the caller's order.
+    pub(super) files: Vec<Upload>,
+    /// The arguments.
+    pub(super) state: Map<String, Value>,
+    /// Holds the files' bytes in the server's budget.
+    pub(super) reservation: Reservation,
+}
+
+/// The parts that were read so far.
+struct FormReader {
+    files: Vec<Upload>,
+    state: String,
+    settings: String,
+    reservation: Reservation,
+    /// The first limit that was broken.
+    refusal: Option<ApiError>,
+}
+
+impl FromRequest<AppState> for UploadForm {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if !is_form(request.headers()) {
+            return Err(ApiError::missing_files());
+        }
+        let mut form = Multipart::from_request(request, state)
+            .await
+            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+        let mut reader = FormReader::new(state.uploads.open());
+        let mut parts = 0;
+        while let Some(part) = form.next_field().await.map_err(broken_form)? {
+            parts += 1;
+            if parts > MAX_PARTS {
+                reader.refuse(ApiError::too_large(format!("A form may have at most {MAX_PARTS} parts")));
+            }
+            reader.read_part(part).await?;
+        }
+        reader.finish()
+    }
+}
+
+impl FormReader {
+    fn new(reservation: Reservation) -> Self {
+        Self { files: Vec::new(), state: String::new(), settings: String::new(), reservation, refusal: None }
+    }
+
+    async fn read_part(&mut self, part: Field<'_>) -> Result<(), ApiError> {
+        match part.name() {
+            Some("files") => {
+                let name = part.file_name().unwrap_or_default().to_owned();
+                let too_large = || format!("File {name:?} has more than {MAX_PICTURE_BYTES} bytes");
+                let bytes = self.read_bytes(part, MAX_PICTURE_BYTES, too_large).await?;
+                if self.refusal.is_none() {
+                    self.files.push(Upload { name, bytes: Arc::new(bytes) });
+                }
+            }
+            Some("state") => self.state = self.read_text(part, "state").await?,
+            Some("settings") => self.settings = self.read_text(part, "settings").await?,
+            _ => drop(self.read_bytes(part, usize::MAX, String::new).await?),
+        }
+        Ok(())
+    }
+
+    async fn read_text(&mut self, part: Field<'_>, name: &str) -> Result<String, ApiError> {
+        let too_large = || format!("Part {name} has more than {MAX_TEXT_BYTES} bytes");
+        let bytes = self.read_bytes(part, MAX_TEXT_BYTES, too_large).await?;
+        String::from_utf8(bytes).map_err(|_| ApiError::bad_request_text(format!("Cannot decode {name}: not UTF-8")))
+    }
+
+    /// Reads a part to its end; once anything was refused, its bytes are let go.
+    async fn read_bytes(
+        &mut self,
+        mut part: Field<'_>,
+        most: usize,
+        too_large: impl Fn() -> String,
+    ) -> Result<Vec<u8>, ApiError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = part.chunk().await.map_err(broken_form)? {
+            if self.refusal.is_some() {
+                continue;
+            }
+            if bytes.len() + chunk.len() > most {
+                self.refuse(ApiError::too_large(too_large()));
+            } else if !self.reservation.grow(chunk.len()) {
+                self.refuse(ApiError::overloaded());
+            } else {
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Keeps the first refusal and frees what was read for nothing.
+    fn refuse(&mut self, refusal: ApiError) {
+        self.refusal.get_or_insert(refusal);
+        self.files.clear();
+    }
+
+    fn finish(self) -> Result<UploadForm, ApiError> {
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
+        }
+        if self.files.is_empty() {
+            return Err(ApiError::missing_files());
+        }
+        let state = parse_state(&self.state, &self.settings)?;
+        Ok(UploadForm { files: self.files, state, reservation: self.reservation })
+    }
+}
+
+/// `state` holds the arguments unless it is empty or `{}`; then `settings` does.
+fn parse_state(state: &str, settings: &str) -> Result<Map<String, Value>, ApiError> {
+    let text = match state {
+        "" | "{}" => settings,
+        state => state,
+    };
+    if text.is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(state)) => Ok(state),
+        Ok(_) => Err(ApiError::bad_request_text("Settings is not json object")),
+        Err(error) => Err(ApiError::bad_request_text(format!("Cannot decode settings: {error}"))),
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"))
+}
+
+fn broken_form(error: MultipartError) -> ApiError {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::too_large(format!("An upload may have at most {MAX_FORM_BYTES} bytes"))
+        }
+        _ => ApiError::bad_request(format!("Cannot read the form: {}", error.body_text())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(state: &str, settings: &str) -> Value {
+        Value::Object(parse_state(state, settings).unwrap())
+    }
+
+    #[test]
+    fn the_state_goes_before_the_settings_unless_it_is_empty() {
+        assert_eq!(parse(r#"{"a": 1}"#, r#"{"b": 1}"#), json!({"a": 1}));
+        assert_eq!(parse("{}", r#"{"b": 1}"#), json!({"b": 1}));
+        assert_eq!(parse("", r#"{"b": 1}"#), json!({"b": 1}));
+        assert_eq!(parse("", ""), json!({}));
+        assert_eq!(parse("{ }", r#"{"b": 1}"#), json!({}), "only exactly {{}} gives way");
+    }
+
+    #[test]
+    fn arguments_must_be_a_json_object() {
+        assert_eq!(parse_state("[1, 2]", ""), Err(ApiError::bad_request_text("Settings is not json object")));
+        assert_eq!(parse_state("", "null"), Err(ApiError::bad_request_text("Settings is not json object")));
+        assert!(parse_state("", "{oops").is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! The HTTP face of a session: routes, the platform's envelope and upload form, error bodies, the page.
+//!
+//! Nothing here decides anything about pictures or models: a handler parses, calls the session, and renders.
+
+mod budget;
+mod envelope;
+mod error;
+mod form;
+mod limits;
+mod request_log;
+mod router;
+mod routes;
+mod serve;
+mod state;
+
+pub use error::ApiError;
+pub use router::router;
+pub use serve::serve;
+pub use state::{AppState, Identity};

@@ -1,0 +1,174 @@
+//! What the session is, what it can do, and what it has named so far.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::envelope::Envelope;
+use super::super::error::ApiError;
+use super::super::state::AppState;
+use crate::engine::ServedModel;
+use crate::supervisely::{DEFAULT_SETTINGS_YAML, ProjectMeta, TASK_TYPE};
+
+/// Clients know three runtimes and ours is none of them, so this is the one that the original reports.
+const RUNTIME: &str = "PyTorch";
+
+/// `POST /get_session_info`.
+pub(in crate::server) async fn session_info(
+    State(app): State<AppState>,
+    _: Envelope,
+) -> Result<Json<SessionInfo>, ApiError> {
+    app.served_model()?;
+    Ok(Json(SessionInfo {
+        app_name: app.identity.app_name.clone(),
+        session_id: app.identity.session_id,
+        number_of_classes: 1,
+        sliding_window_support: "none",
+        videos_support: true,
+        async_video_inference_support: true,
+        tracking_on_videos_support: true,
+        async_image_inference_support: true,
+        tracking_algorithms: ["botsort"],
+        batch_inference_support: true,
+        max_batch_size: None,
+        task_type: TASK_TYPE,
+    }))
+}
+
+/// `POST /get_model_meta` and `POST /get_output_classes_and_tags`.
+pub(in crate::server) async fn model_meta(
+    State(app): State<AppState>,
+    _: Envelope,
+) -> Result<Json<ProjectMeta>, ApiError> {
+    app.served_model()?;
+    Ok(Json(app.session.project_meta()))
+}
+
+/// `POST /get_custom_inference_settings`: the text with its comments, because people read it.
+pub(in crate::server) async fn inference_settings(_: Envelope) -> Json<Value> {
+    Json(json!({ "settings": DEFAULT_SETTINGS_YAML }))
+}
+
+/// `POST /get_deploy_info`.
+pub(in crate::server) async fn deploy_info(
+    State(app): State<AppState>,
+    _: Envelope,
+) -> Result<Json<DeployInfo>, ApiError> {
+    Ok(Json(DeployInfo::new(app.served_model()?, &app.models)))
+}
+
+/// `POST /is_deployed`: the colon in the key and the unchanging text are the original's.
+pub(in crate::server) async fn is_deployed(State(app): State<AppState>, _: Envelope) -> Json<Value> {
+    Json(json!({ "deployed": app.is_deployed(), "description:": "Model is ready to receive requests" }))
+}
+
+/// Abilities of the session; info widgets print every key.
+#[derive(Debug, Serialize)]
+pub(in crate::server) struct SessionInfo {
+    app_name: String,
+    session_id: Option<i64>,
+    /// The classes known beforehand, which is `object` alone: the others are in the pictures.
+    number_of_classes: usize,
+    sliding_window_support: &'static str,
+    videos_support: bool,
+    async_video_inference_support: bool,
+    tracking_on_videos_support: bool,
+    async_image_inference_support: bool,
+    tracking_algorithms: [&'static str; 1],
+    batch_inference_support: bool,
+    max_batch_size: Option<usize>,
+    #[serde(rename = "task type")]
+    task_type: &'static str,
+}
+
+/// What is deployed. Clients build a fixed record from it: one key more or less is an error there.
+#[derive(Debug, Serialize)]
+pub(in crate::server) struct DeployInfo {
+    checkpoint_name: String,
+    model_name: String,
+    architecture: &'static str,
+    checkpoint_url: Option<String>,
+    custom_checkpoint_path: Option<String>,
+    model_source: &'static str,
+    task_type: &'static str,
+    device: String,
+    runtime: &'static str,
+    model_precision: String,
+    hardware: String,
+    deploy_params: DeployParams,
+}
+
+/// The arguments that the original would have been deployed with.
+#[derive(Debug, Serialize)]
+struct DeployParams {
+    model_files: ModelFiles,
+    model_source: &'static str,
+    model_info: Value,
+    device: String,
+    runtime: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelFiles {
+    checkpoint: String,
+}
+
+impl DeployInfo {
+    fn new(model: ServedModel, models: &Value) -> Self {
+        let model_source = if model.custom { "Custom models" } else { "Pretrained models" };
+        // The original's folder for a published checkpoint, relative to its cache.
+        let checkpoint = if model.custom { model.source.clone() } else { format!("checkpoints/{}", model.name) };
+        Self {
+            deploy_params: DeployParams {
+                model_files: ModelFiles { checkpoint },
+                model_source,
+                model_info: find_model(models, &model.name),
+                device: model.device.clone(),
+                runtime: RUNTIME,
+            },
+            checkpoint_name: model.name.clone(),
+            model_name: model.name,
+            architecture: "Florence-2",
+            checkpoint_url: (!model.custom).then(|| model.source.clone()),
+            custom_checkpoint_path: model.custom.then_some(model.source),
+            model_source,
+            task_type: TASK_TYPE,
+            device: model.device,
+            runtime: RUNTIME,
+            model_precision: model.precision,
+            hardware: model.hardware,
+        }
+    }
+}
+
+/// The published model of this name as models.json has it, `{}` for any other.
+fn find_model(models: &Value, name: &str) -> Value {
+    let models = models.as_array().map(Vec::as_slice).unwrap_or_default();
+    let named = |model: &&Value| model.pointer("/meta/model_name").and_then(Value::as_str) == Some(name);
+    models.iter().find(named).cloned().unwrap_or_else(|| json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_from_a_folder_has_a_path_and_no_address() {
+        let model = ServedModel {
+            name: "mine".to_owned(),
+            source: "weights/mine".to_owned(),
+            custom: true,
+            device: "cpu".to_owned(),
+            precision: "FP32".to_owned(),
+            hardware: "a processor".to_owned(),
+        };
+        let info = serde_json::to_value(DeployInfo::new(model, &json!([]))).unwrap();
+        assert_eq!(info["checkpoint_url"], Value::Null);
+        assert_eq!(info["custom_checkpoint_path"], "weights/mine");
+        assert_eq!(info["model_source"], "Custom models");
+        assert_eq!(info["deploy_params"]["model_files"]["checkpoint"], "weights/mine");
+        assert_eq!(info["deploy_params"]["model_info"], json!({}));
+        assert_eq!(info.as_object().unwrap().len(), 12);
+    }
+}

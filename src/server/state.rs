@@ -1,0 +1,108 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::budget::ByteBudget;
+use super::error::ApiError;
+use super::limits::MAX_HELD_UPLOAD_BYTES;
+use crate::engine::{Deployment, ServedModel};
+use crate::session::Session;
+
+/// Who the server says it is; on the platform the task's environment tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Name shown to users.
+    pub app_name: String,
+    /// The platform's task, none outside of it.
+    pub session_id: Option<i64>,
+    /// Whether the platform runs us, as opposed to a developer.
+    pub production: bool,
+}
+
+impl Identity {
+    /// The original's name where the environment has none.
+    pub const DEFAULT_APP_NAME: &str = "Neural Network Serving";
+
+    /// The identity that the variables `APP_NAME`, `TASK_ID` and `ENV` give.
+    pub fn from_env() -> Self {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// An empty variable counts as unset, and a task only in production, both as in the original.
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let production = variable("ENV").is_some_and(|env| env == "production");
+        Self {
+            app_name: variable("APP_NAME").unwrap_or_else(|| Self::DEFAULT_APP_NAME.to_owned()),
+            session_id: variable("TASK_ID").filter(|_| production).and_then(|id| id.parse().ok()),
+            production,
+        }
+    }
+}
+
+/// What the handlers share; a clone is the same state.
+#[derive(Clone)]
+pub struct AppState {
+    pub(super) session: Arc<Session>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) models: Arc<Value>,
+    pub(super) uploads: ByteBudget,
+}
+
+impl AppState {
+    /// The state of a server. `models` is the list of published models, in the shape of models.json.
+    pub fn new(session: Session, identity: Identity, models: Value) -> Self {
+        Self {
+            session: Arc::new(session),
+            identity: Arc::new(identity),
+            models: Arc::new(models),
+            uploads: ByteBudget::new(MAX_HELD_UPLOAD_BYTES),
+        }
+    }
+
+    /// The model that answers, or the error that says why there is none.
+    pub(super) fn served_model(&self) -> Result<ServedModel, ApiError> {
+        match self.session.deployment() {
+            Deployment::Ready(model) => Ok(model),
+            deployment => Err(ApiError::not_served(&deployment)),
+        }
+    }
+
+    /// Whether a model answers.
+    pub(super) fn is_deployed(&self) -> bool {
+        matches!(self.session.deployment(), Deployment::Ready(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(variables: &[(&str, &str)]) -> Identity {
+        Identity::from_variables(|name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_platforms_variables_are_read() {
+        let on_platform = identity(&[("ENV", "production"), ("TASK_ID", "777"), ("APP_NAME", "Serve Florence-2")]);
+        assert_eq!(
+            on_platform,
+            Identity { app_name: "Serve Florence-2".to_owned(), session_id: Some(777), production: true }
+        );
+    }
+
+    #[test]
+    fn a_developers_machine_has_no_task() {
+        let bare = Identity { app_name: "Neural Network Serving".to_owned(), session_id: None, production: false };
+        assert_eq!(identity(&[]), bare);
+        assert_eq!(identity(&[("TASK_ID", "777"), ("APP_NAME", ""), ("ENV", "development")]), bare);
+        assert_eq!(identity(&[("TASK_ID", "x"), ("ENV", "production")]).session_id, None);
+    }
+}

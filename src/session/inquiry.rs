@@ -1,0 +1,138 @@
+//! A question put to the engine about one picture after the other.
+
+use std::sync::Arc;
+
+use super::SessionError;
+use super::labels::{ScoreRules, View, read_labels};
+use super::question::{ClassPrompt, Question, ground_caption};
+use super::uploads::size_of;
+use crate::engine::{Engine, Reply, Request};
+use crate::florence::answer::Answer;
+use crate::florence::generation::GenerationOptions;
+use crate::florence::image::Picture;
+use crate::florence::task::Task;
+use crate::supervisely::{Annotation, InferenceSettings, Label, Rectangle};
+
+/// What is asked about every picture of a request, and how the answers are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inquiry {
+    question: Question,
+    options: GenerationOptions,
+    scores: ScoreRules,
+}
+
+/// An answer with the class that names what it found, if the caller gave one.
+struct NamedAnswer<'a> {
+    class: Option<&'a str>,
+    answer: Answer,
+}
+
+impl Inquiry {
+    /// The inquiry that the settings describe.
+    ///
+    /// # Errors
+    /// As [`Question::from_settings`].
+    pub fn new(settings: &InferenceSettings) -> Result<Self, SessionError> {
+        let mut options = GenerationOptions::default();
+        if let Some(max_new_tokens) = settings.max_new_tokens {
+            options.max_new_tokens = max_new_tokens;
+        }
+        Ok(Self { question: Question::from_settings(settings)?, options, scores: ScoreRules::from_settings(settings) })
+    }
+
+    /// Asks about a picture, or a region inside it; the annotation is in the whole picture's coordinates.
+    pub(super) async fn annotate(
+        &self,
+        engine: &dyn Engine,
+        picture: Arc<Picture>,
+        region: Option<Rectangle>,
+    ) -> Result<Annotation, SessionError> {
+        let size = size_of(&picture);
+        let (picture, view) = match region {
+            None => (picture, View { size, left: 0, top: 0 }),
+            Some(region) => {
+                let view = View { size: region.size(), left: region.left(), top: region.top() };
+                (Arc::new(crop(&picture, view)?), view)
+            }
+        };
+        let mut labels: Vec<Label> = Vec::new();
+        for named in self.ask(engine, picture).await? {
+            labels.extend(read_labels(&named.answer, named.class, view, self.scores)?);
+        }
+        Ok(Annotation::new(size, labels))
+    }
+
+    async fn ask(&self, engine: &dyn Engine, picture: Arc<Picture>) -> Result<Vec<NamedAnswer<'_>>, SessionError> {
+        match &self.question {
+            Question::Prompt(prompt) => {
+                let reply = self.ask_one(engine, picture, prompt.clone()).await?;
+                Ok(vec![NamedAnswer { class: None, answer: reply.answer }])
+            }
+            Question::GroundedCaption(caption_task) => {
+                let caption = self.ask_for_caption(engine, Arc::clone(&picture), *caption_task).await?;
+                let reply = self.ask_one(engine, picture, ground_caption(&caption)).await?;
+                Ok(vec![NamedAnswer { class: None, answer: reply.answer }])
+            }
+            Question::Classes(classes) => self.ask_for_classes(engine, picture, classes).await,
+        }
+    }
+
+    async fn ask_for_caption(
+        &self,
+        engine: &dyn Engine,
+        picture: Arc<Picture>,
+        task: Task,
+    ) -> Result<String, SessionError> {
+        match self.ask_one(engine, picture, task.token().to_owned()).await?.answer {
+            Answer::Text(caption) => Ok(caption),
+            _ => Err(SessionError::Internal("the model answered a caption task without text".to_owned())),
+        }
+    }
+
+    async fn ask_for_classes<'a>(
+        &self,
+        engine: &dyn Engine,
+        picture: Arc<Picture>,
+        classes: &'a [ClassPrompt],
+    ) -> Result<Vec<NamedAnswer<'a>>, SessionError> {
+        if classes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let prompts = classes.iter().map(|class| class.prompt.clone()).collect();
+        let replies = self.ask_all(engine, picture, prompts).await?;
+        let named = classes.iter().zip(replies);
+        Ok(named
+            .map(|(class, reply)| NamedAnswer { class: Some(&class.class), answer: reply.answer })
+            .collect())
+    }
+
+    async fn ask_one(&self, engine: &dyn Engine, picture: Arc<Picture>, prompt: String) -> Result<Reply, SessionError> {
+        let mut replies = self.ask_all(engine, picture, vec![prompt]).await?;
+        replies.pop().ok_or_else(|| wrong_number_of_replies(0, 1))
+    }
+
+    async fn ask_all(
+        &self,
+        engine: &dyn Engine,
+        picture: Arc<Picture>,
+        prompts: Vec<String>,
+    ) -> Result<Vec<Reply>, SessionError> {
+        let asked = prompts.len();
+        let replies = engine.infer(Request { picture, prompts, options: self.options }).await?;
+        if replies.len() == asked { Ok(replies) } else { Err(wrong_number_of_replies(replies.len(), asked)) }
+    }
+}
+
+fn wrong_number_of_replies(replies: usize, prompts: usize) -> SessionError {
+    SessionError::Internal(format!("the engine answered {replies} of {prompts} prompts"))
+}
+
+/// Cuts out what the model is to see.
+fn crop(picture: &Picture, view: View) -> Result<Picture, SessionError> {
+    let pixels = |length: i64| usize::try_from(length).map_err(|_| SessionError::RegionOutsidePicture);
+    let (left, top) = (pixels(view.left)?, pixels(view.top)?);
+    let (width, height) = (pixels(view.size.width)?, pixels(view.size.height)?);
+    picture
+        .crop(left, top, width, height)
+        .map_err(|_| SessionError::RegionOutsidePicture)
+}
