@@ -2,9 +2,14 @@
 //!
 //! A picture comes in over HTTP or as a file on the command line, goes through the model, and leaves as a Supervisely
 //! annotation. Each module uses only what stands below it in this list: `server`, `session`, `supervisely`, `media`,
-//! `engine`, `models`, `florence`; `config` and `telemetry` may be used by all.
+//! `engine`, `models`, `florence`; `telemetry` may be used by all, and `cli` uses them all.
 
+pub mod cli;
 pub mod engine;
 pub mod florence;
 pub mod media;
 pub mod models;
+pub mod server;
+pub mod session;
+pub mod supervisely;
+pub mod telemetry;

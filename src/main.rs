@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: see [`serve_florence_2::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    serve_florence_2::cli::run(std::env::args_os())
+}

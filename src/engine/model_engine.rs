@@ -1,9 +1,9 @@
 //! The engine that runs the model: one thread owns the device and everything on it; callers reach it through a bounded
 //! queue and get their answer through a channel of their own.
 
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::mpsc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::worker::Worker;
 use super::{BoxFuture, Deployment, DeviceChoice, Engine, EngineError, Precision, Reply, Request};
@@ -29,25 +29,11 @@ pub(super) struct Job {
     pub reply: oneshot::Sender<Result<Vec<Reply>, EngineError>>,
 }
 
-/// What the engine's thread tells the rest of the program.
-#[derive(Debug, Clone)]
-pub(super) struct DeploymentCell(Arc<RwLock<Deployment>>);
-
-impl DeploymentCell {
-    pub fn get(&self) -> Deployment {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn set(&self, deployment: Deployment) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = deployment;
-    }
-}
-
 /// Handle of the thread that runs the model. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct ModelEngine {
     queue: mpsc::SyncSender<Job>,
-    deployment: DeploymentCell,
+    deployment: watch::Receiver<Deployment>,
 }
 
 impl ModelEngine {
@@ -57,14 +43,20 @@ impl ModelEngine {
     /// The system has no thread to give.
     pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
         let loading = Deployment::Loading { model_name: config.source.name(), stage: "starting".to_owned() };
-        let deployment = DeploymentCell(Arc::new(RwLock::new(loading)));
+        let (state, deployment) = watch::channel(loading);
         let (queue, jobs) = mpsc::sync_channel(MAX_WAITING_REQUESTS);
-        let cell = deployment.clone();
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::load(&config, &cell).map(|mut worker| worker.run(&jobs)))
+            .spawn(move || Worker::load(&config, &state).map(|mut worker| worker.run(&jobs)))
             .map_err(|error| EngineError::Internal(format!("cannot start a thread: {error}")))?;
         Ok(Self { queue, deployment })
+    }
+
+    /// Waits until the model is loaded or has failed to, and says which.
+    pub async fn loaded(&self) -> Deployment {
+        let mut deployment = self.deployment.clone();
+        let settled = deployment.wait_for(|state| !matches!(state, Deployment::Loading { .. })).await;
+        settled.map_or_else(|_| self.deployment(), |state| state.clone())
     }
 
     async fn answer(&self, request: Request) -> Result<Vec<Reply>, EngineError> {
@@ -88,6 +80,6 @@ impl Engine for ModelEngine {
     }
 
     fn deployment(&self) -> Deployment {
-        self.deployment.get()
+        self.deployment.borrow().clone()
     }
 }

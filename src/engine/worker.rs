@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak, mpsc};
 use std::time::Instant;
 
 use candle_core::Tensor;
+use tokio::sync::watch;
 
-use super::model_engine::{DeploymentCell, EngineConfig, Job};
+use super::model_engine::{EngineConfig, Job};
 use super::{Deployment, EngineError, OpenDevice, Reply, Request, ServedModel};
 use crate::florence::answer::PictureSize;
 use crate::florence::image::Picture;
@@ -27,12 +28,12 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Finds and loads the model, and says so in `deployment`; `None` when that failed.
-    pub fn load(config: &EngineConfig, deployment: &DeploymentCell) -> Option<Self> {
+    pub fn load(config: &EngineConfig, deployment: &watch::Sender<Deployment>) -> Option<Self> {
         let model_name = config.source.name();
         let started = Instant::now();
         let stage = |stage: &str| {
             tracing::info!(model = model_name, "{stage}");
-            deployment.set(Deployment::Loading { model_name: model_name.clone(), stage: stage.to_owned() });
+            deployment.send_replace(Deployment::Loading { model_name: model_name.clone(), stage: stage.to_owned() });
         };
         let loaded = catch_unwind(AssertUnwindSafe(|| load_model(config, &stage)))
             .unwrap_or_else(|_| Err(EngineError::Load("loading the model broke off".to_owned())));
@@ -40,13 +41,13 @@ impl Worker {
             Ok((model, served)) => {
                 let seconds = started.elapsed().as_secs_f32();
                 tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
-                deployment.set(Deployment::Ready(served));
+                deployment.send_replace(Deployment::Ready(served));
                 Some(Self { model, features: vec![] })
             }
             Err(error) => {
                 let message = error.to_string();
                 tracing::error!(model = model_name, "{message}");
-                deployment.set(Deployment::Failed { model_name: model_name.clone(), message });
+                deployment.send_replace(Deployment::Failed { model_name: model_name.clone(), message });
                 None
             }
         }

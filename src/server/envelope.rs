@@ -60,14 +60,12 @@ impl<S: Send + Sync> FromRequest<S> for Envelope {
         if !is_json(request.headers()) {
             return Ok(Self::default());
         }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    ApiError::too_large(format!("A JSON body may have at most {MAX_JSON_BYTES} bytes"))
-                }
-                _ => ApiError::bad_request("The request body ended early"),
-            })?;
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::too_large(format!("A JSON body may have at most {MAX_JSON_BYTES} bytes"))
+            }
+            _ => ApiError::bad_request("The request body ended early"),
+        })?;
         Self::parse(&body)
     }
 }

@@ -17,8 +17,8 @@ use crate::session::SessionError;
 
 /// What the original says while no model is deployed. Apps show it to their users.
 const UNDEPLOYED_TITLE: &str = "Call undeployed model error";
-const UNDEPLOYED_MESSAGE: &str = "The model has not yet been deployed. Please select the appropriate model in the UI and \
-press the 'Serve' button. If this app has no GUI, it signifies that 'load_on_device' was never called.";
+const UNDEPLOYED_MESSAGE: &str = "The model has not yet been deployed. Please select the appropriate model in the UI \
+and press the 'Serve' button. If this app has no GUI, it signifies that 'load_on_device' was never called.";
 
 /// The original's title for everything it did not expect.
 const UNEXPECTED_TITLE: &str = "Oops! Something went wrong";
@@ -103,13 +103,7 @@ impl ApiError {
 
     /// The model failed. Its own words, such as that the device is out of memory, help the caller.
     fn model_failed(cause: &str) -> Self {
-        let shown: String = cause
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(SHOWN_CAUSE_CHARS)
-            .collect();
+        let shown: String = cause.lines().next().unwrap_or_default().chars().take(SHOWN_CAUSE_CHARS).collect();
         Self::unexpected(&format!("The model failed: {shown}"), cause)
     }
 
@@ -170,7 +164,9 @@ impl From<EngineError> for ApiError {
             EngineError::Loading | EngineError::ShuttingDown => Self::loading(&error.to_string()),
             EngineError::InvalidRequest(message) => Self::bad_request(message),
             EngineError::Overloaded => Self::overloaded(),
-            EngineError::Internal(cause) => Self::model_failed(&cause),
+            EngineError::Internal(cause) | EngineError::Device(cause) | EngineError::Load(cause) => {
+                Self::model_failed(&cause)
+            }
         }
     }
 }
@@ -218,12 +214,7 @@ mod tests {
         let failed = Deployment::Failed { model_name: model_name(), message: "no such file".to_owned() };
         let error = ApiError::not_served(&failed);
         assert_eq!((error.status, error.retry_after_seconds), (StatusCode::CONFLICT, None));
-        assert!(
-            error.body["message"]
-                .as_str()
-                .unwrap()
-                .ends_with("Loading Florence-2-large failed: no such file")
-        );
+        assert!(error.body["message"].as_str().unwrap().ends_with("Loading Florence-2-large failed: no such file"));
     }
 
     #[test]

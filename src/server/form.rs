@@ -77,7 +77,7 @@ impl FormReader {
             }
             Some("state") => self.state = self.read_text(part, "state").await?,
             Some("settings") => self.settings = self.read_text(part, "settings").await?,
-            _ => drop(self.read_bytes(part, usize::MAX, String::new).await?),
+            _ => discard(part).await?,
         }
         Ok(())
     }
@@ -97,15 +97,16 @@ impl FormReader {
     ) -> Result<Vec<u8>, ApiError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = part.chunk().await.map_err(broken_form)? {
-            if self.refusal.is_some() {
-                continue;
-            }
-            if bytes.len() + chunk.len() > most {
+            if self.refusal.is_none() && bytes.len() + chunk.len() > most {
                 self.refuse(ApiError::too_large(too_large()));
-            } else if !self.reservation.grow(chunk.len()) {
+            }
+            if self.refusal.is_none() && !self.reservation.grow(chunk.len()) {
                 self.refuse(ApiError::overloaded());
-            } else {
+            }
+            if self.refusal.is_none() {
                 bytes.extend_from_slice(&chunk);
+            } else {
+                bytes = Vec::new();
             }
         }
         Ok(bytes)
@@ -127,6 +128,12 @@ impl FormReader {
         let state = parse_state(&self.state, &self.settings)?;
         Ok(UploadForm { files: self.files, state, reservation: self.reservation })
     }
+}
+
+/// Reads a part that nobody asked for, so that the next one can be read.
+async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
+    while part.chunk().await.map_err(broken_form)?.is_some() {}
+    Ok(())
 }
 
 /// `state` holds the arguments unless it is empty or `{}`; then `settings` does.

@@ -48,8 +48,6 @@ pub fn router(state: AppState) -> Router {
 /// A bug in one request must not end the others.
 fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
-    let cause = text
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
+    let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     ApiError::internal(format!("panic: {cause}")).into_response()
 }

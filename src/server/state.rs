@@ -47,13 +47,13 @@ impl Identity {
 pub struct AppState {
     pub(super) session: Arc<Session>,
     pub(super) identity: Arc<Identity>,
-    pub(super) models: Arc<Value>,
+    pub(super) models: Arc<Vec<Value>>,
     pub(super) uploads: ByteBudget,
 }
 
 impl AppState {
-    /// The state of a server. `models` is the list of published models, in the shape of models.json.
-    pub fn new(session: Session, identity: Identity, models: Value) -> Self {
+    /// The state of a server. `models` are the rows of the published models as clients are shown them.
+    pub fn new(session: Session, identity: Identity, models: Vec<Value>) -> Self {
         Self {
             session: Arc::new(session),
             identity: Arc::new(identity),
@@ -82,10 +82,7 @@ mod tests {
 
     fn identity(variables: &[(&str, &str)]) -> Identity {
         Identity::from_variables(|name| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
 

@@ -101,9 +101,7 @@ impl Inquiry {
         let prompts = classes.iter().map(|class| class.prompt.clone()).collect();
         let replies = self.ask_all(engine, picture, prompts).await?;
         let named = classes.iter().zip(replies);
-        Ok(named
-            .map(|(class, reply)| NamedAnswer { class: Some(&class.class), answer: reply.answer })
-            .collect())
+        Ok(named.map(|(class, reply)| NamedAnswer { class: Some(&class.class), answer: reply.answer }).collect())
     }
 
     async fn ask_one(&self, engine: &dyn Engine, picture: Arc<Picture>, prompt: String) -> Result<Reply, SessionError> {
@@ -129,10 +127,8 @@ fn wrong_number_of_replies(replies: usize, prompts: usize) -> SessionError {
 
 /// Cuts out what the model is to see.
 fn crop(picture: &Picture, view: View) -> Result<Picture, SessionError> {
-    let pixels = |length: i64| usize::try_from(length).map_err(|_| SessionError::RegionOutsidePicture);
+    let pixels = |length: i64| u32::try_from(length).map_err(|_| SessionError::RegionOutsidePicture);
     let (left, top) = (pixels(view.left)?, pixels(view.top)?);
     let (width, height) = (pixels(view.size.width)?, pixels(view.size.height)?);
-    picture
-        .crop(left, top, width, height)
-        .map_err(|_| SessionError::RegionOutsidePicture)
+    picture.crop(left, top, width, height).ok_or(SessionError::RegionOutsidePicture)
 }

@@ -56,9 +56,7 @@ fn box_label(found: &LabelledBox, class: Option<&str>, view: View, rules: ScoreR
     if found.score.is_some_and(|score| score < rules.min) {
         return None;
     }
-    let rectangle = Rectangle::from_corners(found.corners)?
-        .clip(view.size)?
-        .shift(view.left, view.top);
+    let rectangle = Rectangle::from_corners(found.corners)?.clip(view.size)?.shift(view.left, view.top);
     let score = found.score.filter(|_| rules.tag);
     Some(Label {
         class_title: class_title(class.unwrap_or(&found.label)),
@@ -90,12 +88,8 @@ mod tests {
     #[test]
     fn labels_are_named_after_their_text_or_the_class() {
         let boxes = vec![found("a cat ", [0.0, 0.0, 9.0, 9.0], None), found("", [0.0, 0.0, 9.0, 9.0], None)];
-        let titles = |class| {
-            read(boxes.clone(), class, VIEW, NO_SCORES)
-                .into_iter()
-                .map(|l| l.class_title)
-                .collect::<Vec<_>>()
-        };
+        let titles =
+            |class| read(boxes.clone(), class, VIEW, NO_SCORES).into_iter().map(|l| l.class_title).collect::<Vec<_>>();
         assert_eq!(titles(None), ["a cat _bbox", "object_bbox"]);
         assert_eq!(titles(Some("Pet")), ["Pet_bbox", "Pet_bbox"]);
         assert_eq!(titles(Some("")), ["object_bbox", "object_bbox"]);
@@ -125,11 +119,7 @@ mod tests {
     fn scores_are_shown_and_filter_on_demand() {
         let corners = [0.0, 0.0, 9.0, 9.0];
         let boxes = vec![found("a", corners, Some(0.9)), found("b", corners, Some(0.2)), found("c", corners, None)];
-        assert!(
-            read(boxes.clone(), None, VIEW, NO_SCORES)
-                .iter()
-                .all(|label| label.tags.is_empty())
-        );
+        assert!(read(boxes.clone(), None, VIEW, NO_SCORES).iter().all(|label| label.tags.is_empty()));
         let labels = read(boxes, None, VIEW, ScoreRules { tag: true, min: 0.5 });
         assert_eq!(labels.iter().map(|l| l.class_title.as_str()).collect::<Vec<_>>(), ["a_bbox", "c_bbox"]);
         assert_eq!(labels.first().unwrap().tags, [LabelTag::confidence(0.9)]);

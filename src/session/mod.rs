@@ -76,9 +76,7 @@ impl Session {
         let width = state.batch_size.min(MAX_PICTURES_AT_WORK);
         let predictions: Vec<Prediction> = stream::iter(jobs).buffered(width).try_collect().await?;
         // Only now, so that the order of the classes does not depend on which picture was done first.
-        predictions
-            .iter()
-            .for_each(|prediction| self.register_classes(&prediction.annotation));
+        predictions.iter().for_each(|prediction| self.register_classes(&prediction.annotation));
         Ok(predictions)
     }
 
@@ -110,12 +108,7 @@ impl Session {
     }
 
     fn register_classes(&self, annotation: &Annotation) {
-        self.classes.register(
-            annotation
-                .objects
-                .iter()
-                .map(|label| (label.class_title.as_str(), label.shape())),
-        );
+        self.classes.register(annotation.objects.iter().map(|label| (label.class_title.as_str(), label.shape())));
     }
 }
 
@@ -125,10 +118,7 @@ fn check_regions(regions: &Regions, pictures: &[CheckedUpload]) -> Result<(), Se
     {
         return Err(SessionError::RegionCount { regions: regions.len(), pictures: pictures.len() });
     }
-    pictures
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, picture)| check_region(regions.of_picture(index), picture.size))
+    pictures.iter().enumerate().try_for_each(|(index, picture)| check_region(regions.of_picture(index), picture.size))
 }
 
 fn check_region(region: Option<Rectangle>, size: ImageSize) -> Result<(), SessionError> {

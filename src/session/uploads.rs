@@ -50,12 +50,13 @@ pub(super) struct Decoder {
     options: Arc<DecodeOptions>,
     permits: Arc<Semaphore>,
     width: usize,
+    kept_bytes: usize,
 }
 
 impl Decoder {
     pub(super) fn new(options: DecodeOptions) -> Self {
         let width = available_parallelism().map_or(FALLBACK_DECODERS, usize::from);
-        Self { options: Arc::new(options), permits: Arc::new(Semaphore::new(width)), width }
+        Self { options: Arc::new(options), permits: Arc::new(Semaphore::new(width)), width, kept_bytes: KEPT_BYTES }
     }
 
     /// Decodes every file once.
@@ -68,8 +69,9 @@ impl Decoder {
         while let Some((upload, result)) = results.next().await {
             let picture = result.map_err(|fault| fault.of_upload(upload.name, checked.len() + 1, count))?;
             let size = size_of(&picture);
-            kept_bytes += picture.rgb().len();
-            let pixels = if kept_bytes <= KEPT_BYTES {
+            let picture_bytes = picture.rgb().len();
+            let pixels = if kept_bytes + picture_bytes <= self.kept_bytes {
+                kept_bytes += picture_bytes;
                 Pixels::Decoded(Arc::new(picture))
             } else {
                 Pixels::Encoded(upload.bytes)
@@ -109,8 +111,7 @@ impl Decoder {
 
 /// Size of a picture in the platform's terms.
 pub(super) fn size_of(picture: &Picture) -> ImageSize {
-    let pixels = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
-    ImageSize { height: pixels(picture.height()), width: pixels(picture.width()) }
+    ImageSize { height: i64::from(picture.height()), width: i64::from(picture.width()) }
 }
 
 #[derive(Debug)]
@@ -125,6 +126,31 @@ impl Fault {
         match self {
             Self::Unreadable(reason) => SessionError::UnreadablePicture { name, position, count, reason },
             Self::Stopped => SessionError::Internal(format!("decoding of {name:?} was cut off")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn upload(width: u32) -> Upload {
+        let mut file = Cursor::new(Vec::new());
+        image::DynamicImage::new_rgb8(width, 10).write_to(&mut file, image::ImageFormat::Png).unwrap();
+        Upload { name: format!("{width}.png"), bytes: Arc::new(file.into_inner()) }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_is_decoded_again() {
+        // Room for the second picture alone: the first one is too large and the third one comes too late.
+        let decoder = Decoder { kept_bytes: 20 * 10 * 3, ..Decoder::new(DecodeOptions::default()) };
+        let checked = decoder.check(vec![upload(30), upload(20), upload(10)]).await.unwrap();
+        let kept: Vec<bool> = checked.iter().map(|upload| matches!(upload.pixels, Pixels::Decoded(_))).collect();
+        assert_eq!(kept, [false, true, false]);
+        for (upload, width) in checked.into_iter().zip([30, 20, 10]) {
+            assert_eq!(upload.size, ImageSize { height: 10, width: i64::from(width) });
+            assert_eq!(decoder.load(upload).await.unwrap().width(), width);
         }
     }
 }

@@ -17,10 +17,7 @@ pub(in crate::server) async fn infer_image(
         return Err(ApiError::bad_request_text(format!("Only one file expected but got {}", form.files.len())));
     }
     let mut predictions = infer(&app, form).await?;
-    predictions
-        .pop()
-        .map(Json)
-        .ok_or_else(|| ApiError::internal("a picture without a prediction"))
+    predictions.pop().map(Json).ok_or_else(|| ApiError::internal("a picture without a prediction"))
 }
 
 /// `POST /inference_batch`: any number of files, their predictions in order.

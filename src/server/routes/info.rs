@@ -115,7 +115,7 @@ struct ModelFiles {
 }
 
 impl DeployInfo {
-    fn new(model: ServedModel, models: &Value) -> Self {
+    fn new(model: ServedModel, models: &[Value]) -> Self {
         let model_source = if model.custom { "Custom models" } else { "Pretrained models" };
         // The original's folder for a published checkpoint, relative to its cache.
         let checkpoint = if model.custom { model.source.clone() } else { format!("checkpoints/{}", model.name) };
@@ -142,9 +142,8 @@ impl DeployInfo {
     }
 }
 
-/// The published model of this name as models.json has it, `{}` for any other.
-fn find_model(models: &Value, name: &str) -> Value {
-    let models = models.as_array().map(Vec::as_slice).unwrap_or_default();
+/// The row of the published model of this name, `{}` for any other model.
+fn find_model(models: &[Value], name: &str) -> Value {
     let named = |model: &&Value| model.pointer("/meta/model_name").and_then(Value::as_str) == Some(name);
     models.iter().find(named).cloned().unwrap_or_else(|| json!({}))
 }
@@ -163,7 +162,7 @@ mod tests {
             precision: "FP32".to_owned(),
             hardware: "a processor".to_owned(),
         };
-        let info = serde_json::to_value(DeployInfo::new(model, &json!([]))).unwrap();
+        let info = serde_json::to_value(DeployInfo::new(model, &[])).unwrap();
         assert_eq!(info["checkpoint_url"], Value::Null);
         assert_eq!(info["custom_checkpoint_path"], "weights/mine");
         assert_eq!(info["model_source"], "Custom models");

@@ -26,7 +26,5 @@ pub(in crate::server) async fn show(RawQuery(query): RawQuery) -> Response {
 }
 
 fn is_ping(query: &str) -> bool {
-    query
-        .split('&')
-        .any(|pair| matches!(pair, "ping=true" | "ping=True" | "ping=1"))
+    query.split('&').any(|pair| matches!(pair, "ping=true" | "ping=True" | "ping=1"))
 }

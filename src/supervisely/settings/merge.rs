@@ -53,10 +53,7 @@ fn is_null(settings: &Map<String, Value>, key: &str) -> bool {
 }
 
 fn has_text(settings: &Map<String, Value>) -> bool {
-    settings
-        .get("text")
-        .and_then(Value::as_str)
-        .is_some_and(|text| !text.trim().is_empty())
+    settings.get("text").and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty())
 }
 
 #[cfg(test)]

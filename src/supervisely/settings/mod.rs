@@ -30,7 +30,8 @@ impl InferenceState {
     /// Completes and checks the arguments.
     ///
     /// # Errors
-    /// A value of the wrong type or outside its range, and an unknown task. Unknown keys are ignored: clients send many.
+    /// A value of the wrong type or outside its range, and an unknown task. Keys without a meaning here are ignored,
+    /// because clients send many of them.
     pub fn parse(state: &Map<String, Value>) -> Result<Self, SettingsError> {
         let batch_size = read::positive_integer(state, "batch_size")?.unwrap_or(Self::DEFAULT_BATCH_SIZE);
         let settings = InferenceSettings::from_merged(&merge::merge(state)?)?;

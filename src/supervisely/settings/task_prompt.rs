@@ -56,9 +56,7 @@ impl FromStr for TaskPrompt {
 
     fn from_str(text: &str) -> Result<Self, SettingsError> {
         let text = text.trim();
-        Self::all()
-            .find(|value| value.to_string() == text)
-            .ok_or_else(|| SettingsError::unknown_task(text))
+        Self::all().find(|value| value.to_string() == text).ok_or_else(|| SettingsError::unknown_task(text))
     }
 }
 
@@ -76,10 +74,7 @@ mod tests {
 
     #[test]
     fn an_unknown_task_is_answered_with_the_known_ones() {
-        let error = "<OCR>+<CAPTION_TO_PHRASE_GROUNDING>"
-            .parse::<TaskPrompt>()
-            .unwrap_err()
-            .to_string();
+        let error = "<OCR>+<CAPTION_TO_PHRASE_GROUNDING>".parse::<TaskPrompt>().unwrap_err().to_string();
         assert!(error.starts_with("task_prompt must be one of <OCR>, "), "{error}");
         assert!(error.contains("<MORE_DETAILED_CAPTION>+<CAPTION_TO_PHRASE_GROUNDING>"), "{error}");
         assert!("".parse::<TaskPrompt>().is_err());

@@ -1,0 +1,168 @@
+//! `predict`: a Supervisely annotation for each picture.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::args::PredictArgs;
+use super::error::{CliError, CliResult};
+use crate::engine::{Deployment, ModelEngine};
+use crate::florence::image::Picture;
+use crate::media::{DecodeOptions, decode, draw_labelled_boxes, is_picture_name};
+use crate::session::{Inquiry, Session};
+use crate::supervisely::{Annotation, InferenceSettings};
+use crate::telemetry;
+
+/// Writes `<file name>.json` for each picture. A picture that fails is reported at the end and stops no other.
+pub fn run(args: &PredictArgs) -> CliResult<()> {
+    telemetry::start(telemetry::Detail::Warnings);
+    let inquiry = inquiry(args)?;
+    let pictures = list_pictures(&args.inputs)?;
+    let config = args.model.engine_config()?;
+    std::fs::create_dir_all(&args.output)
+        .map_err(|error| CliError::Usage(format!("cannot write to {}: {error}", args.output.display())))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let engine = ModelEngine::start(config)?;
+        match engine.loaded().await {
+            Deployment::Failed { message, .. } => return Err(CliError::Usage(message)),
+            Deployment::Ready(_) | Deployment::Loading { .. } | Deployment::Undeployed => {}
+        }
+        let session = Session::new(Arc::new(engine), DecodeOptions::default());
+        let failures = Prediction { args, session, inquiry }.predict_all(&pictures).await;
+        report(&failures, pictures.len())
+    })
+}
+
+/// What every picture of a run shares.
+struct Prediction<'a> {
+    args: &'a PredictArgs,
+    session: Session,
+    inquiry: Inquiry,
+}
+
+impl Prediction<'_> {
+    /// Predicts them one after the other and gives those that failed, with the reason.
+    async fn predict_all<'p>(&self, pictures: &'p [PathBuf]) -> Vec<(&'p Path, String)> {
+        let progress = progress_bar(pictures.len());
+        let mut failures = vec![];
+        let mut written: HashMap<PathBuf, &Path> = HashMap::new();
+        for file in pictures {
+            let target = self.target(file, "json");
+            let result = match written.get(&target) {
+                Some(first) => Err(format!("{} was already written for {}", target.display(), first.display())),
+                None => self.predict(file, &target).await,
+            };
+            match result {
+                Ok(()) => drop(written.insert(target, file)),
+                Err(reason) => failures.push((file.as_path(), reason)),
+            }
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        failures
+    }
+
+    async fn predict(&self, file: &Path, target: &Path) -> Result<(), String> {
+        let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+        let picture = Arc::new(decode(&bytes, &DecodeOptions::default()).map_err(|error| error.to_string())?);
+        let annotation = self.session.infer_picture(Arc::clone(&picture), None, &self.inquiry).await;
+        let annotation = annotation.map_err(|error| error.to_string())?;
+        let json = serde_json::to_vec(&annotation).map_err(|error| error.to_string())?;
+        std::fs::write(target, json).map_err(|error| format!("cannot write {}: {error}", target.display()))?;
+        if self.args.draw {
+            let target = self.target(file, "png");
+            draw(&picture, &annotation)
+                .save(&target)
+                .map_err(|error| format!("cannot write {}: {error}", target.display()))?;
+        }
+        Ok(())
+    }
+
+    /// `OUTPUT/<file name>.EXTENSION`, which never is the picture itself.
+    fn target(&self, file: &Path, extension: &str) -> PathBuf {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(".");
+        name.push(extension);
+        self.args.output.join(name)
+    }
+}
+
+fn draw(picture: &Picture, annotation: &Annotation) -> image::RgbImage {
+    let boxes = annotation.objects.iter().map(|label| {
+        let [[left, top], [right, bottom]] = label.rectangle.exterior();
+        (label.class_title.clone(), [left, top, right, bottom])
+    });
+    draw_labelled_boxes(picture, &boxes.collect::<Vec<_>>())
+}
+
+/// The same settings that a client of the server would send.
+fn inquiry(args: &PredictArgs) -> CliResult<Inquiry> {
+    let mut settings = Map::new();
+    if let Some(task) = &args.task {
+        settings.insert("task_prompt".to_owned(), json!(task));
+    }
+    if let Some(text) = &args.text {
+        settings.insert("text".to_owned(), json!(text));
+    }
+    if let Some(mapping) = &args.mapping {
+        let mapping: Value = serde_json::from_str(mapping)
+            .map_err(|error| CliError::Usage(format!("--mapping is not a JSON object: {error}")))?;
+        settings.insert("mapping".to_owned(), mapping);
+    }
+    let settings = InferenceSettings::parse(settings).map_err(|error| CliError::Usage(error.to_string()))?;
+    Inquiry::new(&settings).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// The named files, and of each named folder the pictures that lie directly in it, by name.
+fn list_pictures(inputs: &[PathBuf]) -> CliResult<Vec<PathBuf>> {
+    let mut pictures = vec![];
+    for input in inputs {
+        if !input.is_dir() {
+            pictures.push(input.clone());
+            continue;
+        }
+        let unreadable = |error: std::io::Error| CliError::Usage(format!("cannot read {}: {error}", input.display()));
+        let mut found = vec![];
+        for entry in std::fs::read_dir(input).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.is_file() && is_picture_name(&path) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        pictures.extend(found);
+    }
+    if pictures.is_empty() {
+        return Err(CliError::Usage("there is no picture in the named folders".to_owned()));
+    }
+    Ok(pictures)
+}
+
+/// A bar on the terminal when there is more than one picture to wait for.
+fn progress_bar(count: usize) -> ProgressBar {
+    if count < 2 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(count as u64);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn report(failures: &[(&Path, String)], count: usize) -> CliResult<()> {
+    for (file, reason) in failures {
+        tracing::error!("{}: {reason}", file.display());
+    }
+    match failures {
+        [] => Ok(()),
+        [(file, reason)] if count == 1 => Err(CliError::Failed(format!("{}: {reason}", file.display()))),
+        _ => Err(CliError::Failed(format!("{} of {count} pictures failed", failures.len()))),
+    }
+}

@@ -1,0 +1,187 @@
+//! An engine without a model: it answers by the fixed rules that the recordings were made with.
+//!
+//! The i-th label of a request, from 0, has the box x1 = i*W div 10, y1 = i*H div 10, x2 = min(W-1, x1 + W div 2),
+//! y2 = min(H-1, y1 + H div 2). A few phrases make it misbehave, see [`Phrase`].
+
+#![allow(dead_code, reason = "each suite uses its part of the fake")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serve_florence_2::engine::{BoxFuture, Deployment, Engine, EngineError, Reply, Request, ServedModel};
+use serve_florence_2::florence::answer::{Answer, LabelledBox, StopReason};
+use serve_florence_2::florence::task::Task;
+
+/// Phrases with a meaning of their own when they are the whole text of a prompt.
+pub struct Phrase;
+
+impl Phrase {
+    /// The model fails.
+    pub const FAIL: &str = "please fail";
+    /// The engine panics.
+    pub const PANIC: &str = "please panic";
+    /// The engine has no room.
+    pub const OVERLOAD: &str = "please overload";
+    /// The prompt is refused.
+    pub const REFUSE: &str = "please refuse";
+    /// The answer never comes.
+    pub const HANG: &str = "please hang";
+    /// Two boxes with corners out of order around one with no area.
+    pub const INVERT: &str = "please invert";
+}
+
+/// What the fake was asked: the picture's size and the prompts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub width: i64,
+    pub height: i64,
+    pub prompts: Vec<String>,
+    pub max_new_tokens: usize,
+}
+
+/// The fake. A clone is the same engine.
+#[derive(Clone)]
+pub struct FakeEngine {
+    deployment: Arc<Mutex<Deployment>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    /// Requests that were given up before their answer.
+    given_up: Arc<AtomicUsize>,
+    score: Option<f64>,
+}
+
+impl FakeEngine {
+    /// An engine that serves Florence-2-large and scores every box 0.5.
+    pub fn new() -> Self {
+        Self {
+            deployment: Arc::new(Mutex::new(Deployment::Ready(served_model()))),
+            asked: Arc::default(),
+            given_up: Arc::default(),
+            score: Some(0.5),
+        }
+    }
+
+    pub fn set_deployment(&self, deployment: Deployment) {
+        *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = deployment;
+    }
+
+    /// Everything that it was asked so far, in the order of arrival.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn given_up(&self) -> usize {
+        self.given_up.load(Ordering::SeqCst)
+    }
+
+    fn remember(&self, request: &Request) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked {
+            width: request.picture.width().into(),
+            height: request.picture.height().into(),
+            prompts: request.prompts.clone(),
+            max_new_tokens: request.options.max_new_tokens,
+        });
+    }
+
+    async fn answer(&self, request: Request) -> Result<Vec<Reply>, EngineError> {
+        self.remember(&request);
+        let (width, height) = (request.picture.width().into(), request.picture.height().into());
+        let mut index = 0;
+        let mut replies = Vec::new();
+        for prompt in &request.prompts {
+            let answer = match phrase_of(prompt) {
+                Some(Phrase::HANG) => self.hang().await,
+                Some(Phrase::INVERT) => Ok(inverted_boxes()),
+                Some(phrase) => misbehave(phrase).map(|()| self.boxes(&[phrase], (width, height), &mut index)),
+                None => self.answer_task(prompt, (width, height), &mut index),
+            }?;
+            replies.push(Reply { text: String::new(), answer, stop: StopReason::Stop });
+        }
+        Ok(replies)
+    }
+
+    fn answer_task(&self, prompt: &str, size: (i64, i64), index: &mut i64) -> Result<Answer, EngineError> {
+        let labels: Vec<&str> = match Task::of_prompt(prompt) {
+            Task::Caption => return Ok(Answer::Text("car, tree".to_owned())),
+            Task::DetailedCaption => return Ok(Answer::Text("car, tree, road".to_owned())),
+            Task::MoreDetailedCaption => return Ok(Answer::Text("car, tree, road, sky".to_owned())),
+            Task::PhraseGrounding => phrases(prompt.trim_start_matches(Task::PhraseGrounding.token())),
+            Task::ObjectDetection => vec!["car", "person"],
+            Task::DenseRegionCaption => vec!["green car parked on the street"],
+            Task::RegionProposal => vec!["", ""],
+            task => return Err(EngineError::Internal(format!("the fake knows no {}", task.token()))),
+        };
+        Ok(self.boxes(&labels, size, index))
+    }
+
+    fn boxes(&self, labels: &[&str], (width, height): (i64, i64), index: &mut i64) -> Answer {
+        let boxes = labels.iter().map(|label| {
+            let (x1, y1) = (*index * width / 10, *index * height / 10);
+            let (x2, y2) = ((x1 + width / 2).min(width - 1), (y1 + height / 2).min(height - 1));
+            *index += 1;
+            let corners = [x1, y1, x2, y2].map(|corner| corner as f64);
+            LabelledBox { label: (*label).to_owned(), corners, score: self.score }
+        });
+        Answer::Boxes(boxes.collect())
+    }
+
+    async fn hang(&self) -> Result<Answer, EngineError> {
+        struct GivenUp(Arc<AtomicUsize>);
+        impl Drop for GivenUp {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let _given_up = GivenUp(Arc::clone(&self.given_up));
+        std::future::pending().await
+    }
+}
+
+impl Engine for FakeEngine {
+    fn infer(&self, request: Request) -> BoxFuture<'_, Result<Vec<Reply>, EngineError>> {
+        Box::pin(self.answer(request))
+    }
+
+    fn deployment(&self) -> Deployment {
+        self.deployment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The model that the recordings were made with.
+pub fn served_model() -> ServedModel {
+    ServedModel {
+        name: "Florence-2-large".to_owned(),
+        source: "microsoft/Florence-2-large".to_owned(),
+        custom: false,
+        device: "cpu".to_owned(),
+        precision: "FP16".to_owned(),
+        hardware: "fake processor".to_owned(),
+    }
+}
+
+fn phrases(text: &str) -> Vec<&str> {
+    text.split([',', '.']).map(str::trim).filter(|phrase| !phrase.is_empty()).collect()
+}
+
+fn phrase_of(prompt: &str) -> Option<&str> {
+    let text = prompt.strip_prefix(Task::PhraseGrounding.token())?;
+    text.starts_with("please ").then_some(text)
+}
+
+fn misbehave(phrase: &str) -> Result<(), EngineError> {
+    match phrase {
+        Phrase::FAIL => Err(EngineError::Internal("out of memory\nat line 3".to_owned())),
+        Phrase::OVERLOAD => Err(EngineError::Overloaded),
+        Phrase::REFUSE => Err(EngineError::InvalidRequest("the prompt is too long".to_owned())),
+        Phrase::PANIC => panic!("the fake panics as asked"),
+        _ => Ok(()),
+    }
+}
+
+fn inverted_boxes() -> Answer {
+    let boxes = [[9.0, 0.0, 5.0, 9.0], [5.0, 5.0, 5.0, 5.0], [0.0, 9.0, 5.0, 5.0]].map(|corners| LabelledBox {
+        label: "box".to_owned(),
+        corners,
+        score: None,
+    });
+    Answer::Boxes(boxes.to_vec())
+}
