@@ -1,5 +1,8 @@
 //! Decoding and resizing against golden data made with Pillow.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what was compared is told")]
+
 mod support;
 
 use std::path::Path;

@@ -1,8 +1,13 @@
 //! Tokenizer and answer parsers against golden data, and against anything at all.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what was compared is told")]
+
 mod support;
 
 use std::path::PathBuf;
+
+use support::random::Random;
 
 use serve_florence_2::florence::answer::{PictureSize, clean_up, parse};
 use serve_florence_2::florence::{CheckpointFiles, Task, Tokenizer, expand_prompt};
@@ -59,21 +64,11 @@ fn prompts_become_the_same_ids() {
     assert!(compared > 20);
 }
 
-/// A small generator: tests need chance that repeats, not quality.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
-
 #[test]
 fn no_sequence_of_tokens_panics() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/models/demo");
     let tokenizer = Tokenizer::load(&CheckpointFiles::Folder(folder)).unwrap();
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for _ in 0..3000 {
         // Ids beyond the vocabulary are among them.
         let ids: Vec<u32> = (0..random.below(80)).map(|_| random.below(1600) as u32).collect();
@@ -114,7 +109,7 @@ fn no_text_panics_and_long_ones_are_read_in_linear_time() {
         "99999999999999999999999999999999999999999999999",
         "<loc_²>",
     ];
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let size = PictureSize { width: 640, height: 480 };
     for length in (0..2000).map(|round| round % 60).chain([50_000]) {
         let text: String = (0..length).map(|_| pieces[random.below(pieces.len())]).collect();

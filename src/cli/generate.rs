@@ -20,11 +20,11 @@ const MAX_BATCH: usize = 16;
 
 /// Prints one line for each pair of picture and prompt.
 pub fn run(args: &GenerateArgs) -> CliResult<()> {
-    telemetry::start(telemetry::Detail::Warnings);
+    telemetry::start();
     let pairs = pair(&args.image, &args.prompt)?;
     let config = args.model.engine_config()?;
     let device = OpenDevice::open(config.device, config.precision)?;
-    let found = config.source.locate(&|line| tracing::warn!("{line}"))?;
+    let found = config.source.locate(&|line| tracing::info!("{line}"))?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     for batch in pairs.chunks(MAX_BATCH) {
         for generation in answer(&model, batch, args)? {

@@ -18,7 +18,7 @@ use crate::telemetry;
 
 /// Writes `<file name>.json` for each picture. A picture that fails is reported at the end and stops no other.
 pub fn run(args: &PredictArgs) -> CliResult<()> {
-    telemetry::start(telemetry::Detail::Warnings);
+    telemetry::start();
     let inquiry = inquiry(args)?;
     let pictures = list_pictures(&args.inputs)?;
     let config = args.model.engine_config()?;

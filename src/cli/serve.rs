@@ -17,7 +17,7 @@ use crate::telemetry;
 
 /// Serves until a signal ends it.
 pub fn run(args: &ServeArgs) -> CliResult<()> {
-    telemetry::start(telemetry::Detail::Events);
+    telemetry::start();
     let config = args.model.engine_config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -56,7 +56,10 @@ impl OpenDevice {
             DeviceChoice::Auto => match Self::cuda(0, precision) {
                 Ok(device) => Ok(device),
                 Err(reason) => {
-                    tracing::info!("running on the CPU: {reason}");
+                    // Without the feature there was nothing to look for.
+                    if cfg!(feature = "cuda") {
+                        tracing::warn!("running on the CPU: {reason}");
+                    }
                     Self::cpu(precision)
                 }
             },

@@ -239,7 +239,7 @@ impl VisionConfig {
         for (stage, &dim) in self.dim_embed.iter().enumerate() {
             for (name, list) in [("num_heads", &self.num_heads), ("num_groups", &self.num_groups)] {
                 let parts = list.get(stage).copied().unwrap_or(0);
-                if parts == 0 || dim % parts != 0 {
+                if parts == 0 || !dim.is_multiple_of(parts) {
                     return Err(format!("stage {stage} has {dim} channels, which {name} {parts} does not divide"));
                 }
             }
@@ -258,7 +258,7 @@ impl VisionConfig {
 impl TextConfig {
     fn check(&self) -> Result<(), Reason> {
         for heads in [self.encoder_attention_heads, self.decoder_attention_heads] {
-            if heads == 0 || self.d_model % heads != 0 {
+            if heads == 0 || !self.d_model.is_multiple_of(heads) {
                 return Err(format!("d_model {} is not divided by {heads} heads", self.d_model));
             }
         }

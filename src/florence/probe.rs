@@ -2,13 +2,16 @@
 
 use candle_core::Tensor;
 
+/// Looks at a tensor and its name.
+type Visitor<'a> = dyn FnMut(&str, &Tensor) + 'a;
+
 /// Hands intermediate tensors, by the names that the golden data uses, to whoever wants to see them.
 #[derive(Default)]
-pub struct Probe<'a>(Option<&'a mut dyn FnMut(&str, &Tensor)>);
+pub struct Probe<'a>(Option<&'a mut Visitor<'a>>);
 
 impl<'a> Probe<'a> {
     /// Shows every tensor to `visitor`.
-    pub fn new(visitor: &'a mut dyn FnMut(&str, &Tensor)) -> Self {
+    pub fn new(visitor: &'a mut Visitor<'a>) -> Self {
         Self(Some(visitor))
     }
 

@@ -1,6 +1,7 @@
 //! Fetches published checkpoints from the model hub, or finds them in its cache on this machine.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
@@ -10,6 +11,8 @@ use crate::florence::{PICKLE_FILE, SAFETENSORS_FILE, TOKENIZER_FILE, config};
 
 /// Files that every checkpoint needs; the weights come on top, from whichever file there is.
 const FILES: [&str; 3] = [config::CONFIG_FILE, config::PREPROCESSOR_FILE, TOKENIZER_FILE];
+/// Steps of a download that are worth a line.
+const PROGRESS_STEPS: u64 = 50;
 /// Threads of the runtime that the hub's client runs on.
 const RUNTIME_THREADS: usize = 2;
 
@@ -45,7 +48,7 @@ async fn fetch_files(owner: &str, name: &str, events: mpsc::Sender<String>) -> R
         match cached {
             Ok(path) => Ok(path),
             Err(_) => {
-                let reporter = Reporter { file: file.to_owned(), events: events.clone() };
+                let reporter = Reporter { file: file.to_owned(), events: events.clone(), step: AtomicU64::new(0) };
                 let progress = hf_hub::progress::Progress::new(reporter);
                 repository.download_file().filename(file).progress(progress).send().await
             }
@@ -65,32 +68,40 @@ async fn fetch_files(owner: &str, name: &str, events: mpsc::Sender<String>) -> R
 struct Reporter {
     file: String,
     events: mpsc::Sender<String>,
+    /// The last step that was told.
+    step: AtomicU64,
 }
 
 impl ProgressHandler for Reporter {
     fn on_progress(&self, event: &ProgressEvent) {
         let ProgressEvent::Download(event) = event else { return };
-        let line = match event {
+        match event {
             DownloadEvent::Start { total_bytes, .. } => {
-                format!("fetching {}: 0 of {} MB", self.file, megabytes(*total_bytes))
+                self.tell(format!("fetching {}, {} MB", self.file, megabytes(*total_bytes)));
             }
-            DownloadEvent::Progress { files } => match files.first() {
-                Some(file) => self.amount(file.bytes_completed, file.total_bytes),
-                None => return,
-            },
+            DownloadEvent::Progress { files } => {
+                files.iter().for_each(|file| self.tell_amount(file.bytes_completed, file.total_bytes));
+            }
             DownloadEvent::AggregateProgress { bytes_completed, total_bytes, .. } => {
-                self.amount(*bytes_completed, *total_bytes)
+                self.tell_amount(*bytes_completed, *total_bytes);
             }
-            DownloadEvent::Complete => format!("fetched {}", self.file),
-        };
-        // Nobody listening any more is no reason to stop.
-        let _ = self.events.send(line);
+            DownloadEvent::Complete => self.tell(format!("fetched {}", self.file)),
+        }
     }
 }
 
 impl Reporter {
-    fn amount(&self, done: u64, total: u64) -> String {
-        format!("fetching {}: {} of {} MB", self.file, megabytes(done), megabytes(total))
+    /// Tells how far it is, unless that was told a moment ago.
+    fn tell_amount(&self, done: u64, total: u64) {
+        let step = (done * PROGRESS_STEPS).checked_div(total).unwrap_or(0);
+        if self.step.fetch_max(step, Ordering::Relaxed) < step {
+            self.tell(format!("fetching {}: {} of {} MB", self.file, megabytes(done), megabytes(total)));
+        }
+    }
+
+    fn tell(&self, line: String) {
+        // Nobody listening any more is no reason to stop.
+        let _ = self.events.send(line);
     }
 }
 

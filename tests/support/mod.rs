@@ -1,4 +1,10 @@
-//! What the black-box suites share: where the golden data lies.
+//! What the black-box suites share: where the golden data lies, chance that repeats, and pictures with a truth.
+
+#![allow(dead_code, reason = "each suite uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+pub mod random;
+pub mod scenes;
 
 use std::path::{Path, PathBuf};
 

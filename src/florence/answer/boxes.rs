@@ -55,7 +55,7 @@ pub fn unlabelled_boxes(text: &str, size: PictureSize, log_probs: &[f32]) -> Vec
 }
 
 fn boxes_of_run(
-    locations: &Locations<'_>,
+    locations: &Locations,
     run: std::ops::Range<usize>,
     size: PictureSize,
     log_probs: &[f32],

@@ -13,17 +13,16 @@ pub struct Location {
 
 /// All location tokens of a text, in order.
 #[derive(Debug)]
-pub struct Locations<'a> {
-    text: &'a str,
+pub struct Locations {
     all: Vec<Location>,
 }
 
-impl<'a> Locations<'a> {
+impl Locations {
     /// Finds them.
-    pub fn find(text: &'a str) -> Self {
+    pub fn find(text: &str) -> Self {
         let starts = text.match_indices("<loc_").map(|(start, _)| start);
         let all = starts.filter_map(|start| location_at(text, start)).collect();
-        Self { text, all }
+        Self { all }
     }
 
     /// How many there are.
@@ -47,11 +46,6 @@ impl<'a> Locations<'a> {
     /// The locations with these indices.
     pub fn slice(&self, range: std::ops::Range<usize>) -> &[Location] {
         self.all.get(range).unwrap_or_default()
-    }
-
-    /// The text.
-    pub const fn text(&self) -> &'a str {
-        self.text
     }
 }
 

@@ -141,9 +141,9 @@ mod tests {
                 for column in 0..width as i64 {
                     for c in 0..channels {
                         let mut sum = at(b, y, column, c) + f64::from(bias[c]);
-                        for tap in 0..TAPS {
+                        for (tap, weight) in weight.iter().enumerate() {
                             let (dy, dx) = (tap as i64 / 3 - 1, tap as i64 % 3 - 1);
-                            sum += at(b, y + dy, column + dx, c) * f64::from(weight[tap][c]);
+                            sum += at(b, y + dy, column + dx, c) * f64::from(weight[c]);
                         }
                         out.push(sum);
                     }

@@ -71,16 +71,6 @@ impl Weights {
         Self { prefix: self.path(part), ..self.clone() }
     }
 
-    /// How the file names its tensors.
-    pub fn layout(&self) -> Layout {
-        self.checkpoint.layout
-    }
-
-    /// The type that tensors are cast to.
-    pub const fn dtype(&self) -> DType {
-        self.dtype
-    }
-
     /// A tensor of this shape.
     ///
     /// # Errors

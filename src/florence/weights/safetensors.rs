@@ -54,14 +54,14 @@ impl SafetensorsFile {
     fn parse(bytes: Bytes) -> Result<Self, String> {
         let content = bytes.as_slice();
         let (header, metadata) =
-            SafeTensors::read_metadata(content).map_err(|error| format!("not a safetensors file: {error}"))?;
+            SafeTensors::read_metadata(content).map_err(|error| match first_cut_tensor(content) {
+                Some(name) => format!("tensor {name}: the file ends before its data does, it is truncated"),
+                None => format!("not a safetensors file: {error}"),
+            })?;
         let base = HEADER_LENGTH_BYTES + header;
         let mut tensors = HashMap::new();
         for (name, info) in metadata.tensors() {
             let (start, end) = (base + info.data_offsets.0, base + info.data_offsets.1);
-            if end > content.len() {
-                return Err(format!("tensor {name}: the file ends before its data, it is truncated"));
-            }
             tensors.insert(name, Entry { dtype: info.dtype, shape: info.shape.clone(), start, end });
         }
         Ok(Self { bytes, tensors })
@@ -93,6 +93,22 @@ impl SafetensorsFile {
         self.bytes.release(entry.start, entry.end - entry.start);
         Ok(tensor)
     }
+}
+
+/// The first tensor whose data a file with a readable header does not hold.
+fn first_cut_tensor(content: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Extent {
+        data_offsets: (usize, usize),
+    }
+    let (length, rest) = content.split_first_chunk::<HEADER_LENGTH_BYTES>()?;
+    let (header, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let entries: HashMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let extents = entries.into_iter().filter_map(|(name, entry)| {
+        let (_, end) = serde_json::from_value::<Extent>(entry).ok()?.data_offsets;
+        Some((end, name))
+    });
+    extents.filter(|(end, _)| *end > data.len()).min().map(|(_, name)| name)
 }
 
 impl Bytes {

@@ -1,0 +1,79 @@
+//! The layers use only what stands below them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+/// From the top to the bottom.
+const LAYERS: [&str; 8] = ["cli", "server", "session", "supervisely", "media", "engine", "models", "florence"];
+/// Used by all, using none.
+const LEAVES: [&str; 1] = ["telemetry"];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+/// The modules that a file names as `crate::NAME`.
+fn uses(content: &str) -> impl Iterator<Item = (usize, &str)> {
+    content.lines().enumerate().flat_map(|(number, line)| {
+        let code = line.split("//").next().unwrap_or_default();
+        code.match_indices("crate::").map(move |(at, mark)| {
+            let rest = &code[at + mark.len()..];
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            (number + 1, &rest[..end])
+        })
+    })
+}
+
+#[test]
+fn no_arrow_points_upward() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![];
+    sources(&root, &mut files);
+    let mut arrows = 0;
+    let mut wrong = vec![];
+    for file in &files {
+        let inside = file.strip_prefix(&root).unwrap();
+        let layer = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        let place = LAYERS.iter().position(|known| *known == layer);
+        for (line, used) in uses(&std::fs::read_to_string(file).unwrap()) {
+            arrows += 1;
+            let target = LAYERS.iter().position(|known| *known == used);
+            let is_fine = LEAVES.contains(&used) || matches!((place, target), (Some(from), Some(to)) if from <= to);
+            if !is_fine && layer != "lib" {
+                wrong.push(format!("{}:{line} uses {used}", inside.display()));
+            }
+        }
+    }
+    assert!(arrows > 50, "only {arrows} uses were found");
+    assert!(wrong.is_empty(), "upward: {wrong:#?}");
+}
+
+#[test]
+fn every_module_is_a_known_layer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_stem().unwrap().to_str().unwrap().to_owned();
+        let is_known = LAYERS.contains(&name.as_str()) || LEAVES.contains(&name.as_str());
+        assert!(is_known || ["lib", "main"].contains(&name.as_str()), "{name} has no place among the layers");
+    }
+}
+
+#[test]
+fn the_model_knows_no_server() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/florence");
+    let mut files = vec![];
+    sources(&root, &mut files);
+    for file in files {
+        let content = std::fs::read_to_string(&file).unwrap();
+        for stranger in ["tokio", "axum", "reqwest", "hf_hub"] {
+            assert!(!content.contains(&format!("use {stranger}")), "{} uses {stranger}", file.display());
+        }
+    }
+}

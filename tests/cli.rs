@@ -1,0 +1,199 @@
+//! The program as a user calls it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use support::random::Random;
+use support::scenes::Scene;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serve-florence-2"));
+    // Neither the hub nor the caches of this machine.
+    command.env("HF_HUB_OFFLINE", "1").env("HF_ENDPOINT", "http://127.0.0.1:9").env_remove("LOG_LEVEL");
+    command.env_remove("APPS_CACHE_DIR").env("HOME", env!("CARGO_TARGET_TMPDIR"));
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child =
+        program().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Exit code 2 and one line that holds each of the parts.
+fn is_refused(arguments: &[&str], parts: &[&str]) {
+    let output = run(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert_eq!(error.trim_end().lines().count(), 1, "{arguments:?}: {error}");
+    assert!(parts.iter().all(|part| error.contains(part)), "{arguments:?}: {error:?} does not hold {parts:?}");
+    assert!(output.stdout.is_empty());
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn draw_scene(folder: &Path, name: &str, seed: u64) -> PathBuf {
+    let scene = Scene::draw(&mut Random::new(seed), 256);
+    let path = folder.join(name);
+    image::RgbImage::from_raw(256, 256, scene.picture.into_rgb()).unwrap().save(&path).unwrap();
+    path
+}
+
+#[test]
+fn wrong_arguments_are_one_line_and_exit_code_2() {
+    is_refused(&[], &["command"]);
+    is_refused(&["dance"], &["dance"]);
+    is_refused(&["serve", "--colour", "red"], &["--colour"]);
+    is_refused(&["serve", "--port", "70000"], &["70000"]);
+    is_refused(&["serve", "--model", "Florence-3"], &["Florence-3", "Florence-2-large", "demo"]);
+    is_refused(&["serve", "--model", "demo", "--device", "tpu"], &["tpu", "cuda:N"]);
+    is_refused(&["serve", "--weights", "/no/such/folder"], &["/no/such/folder"]);
+    is_refused(&["predict", "--model", "demo"], &["FILE|FOLDER"]);
+    is_refused(&["predict", "a.png", "--model", "demo", "--task", "<DANCE>"], &["<DANCE>", "<OD>"]);
+    is_refused(&["predict", "a.png", "--model", "demo", "--mapping", "{oops"], &["--mapping"]);
+    is_refused(&["parse", "--task", "<OD>", "--size", "12"], &["12"]);
+    is_refused(&["generate", "--model", "demo", "--image", "absent.png", "--prompt", "<OD>"], &["absent.png"]);
+    let empty = tempfile::tempdir().unwrap();
+    is_refused(
+        &["generate", "--weights", text(empty.path()), "--image", "a.png", "--prompt", "<OD>"],
+        &["config.json"],
+    );
+    is_refused(&["predict", text(empty.path()), "--model", "demo"], &["no picture"]);
+}
+
+#[test]
+fn a_model_that_cannot_be_fetched_is_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = draw_scene(folder.path(), "a.png", 1);
+    let output = program()
+        .args(["generate", "--model", "Florence-2-base", "--image", text(&picture), "--prompt", "<OD>"])
+        .env("HF_HOME", folder.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("Florence-2-base is not on this machine") && error.contains("--weights"), "{error}");
+    assert_eq!(error.lines().filter(|line| line.starts_with("error:")).count(), 1, "{error}");
+}
+
+#[test]
+fn version_and_models_are_printed() {
+    assert_eq!(stdout(&run(&["--version"])).trim(), concat!("serve-florence-2 ", env!("CARGO_PKG_VERSION")));
+    let models = stdout(&run(&["models"]));
+    assert_eq!(models.lines().count(), 5, "{models}");
+    assert!(models.contains("microsoft/Florence-2-large-ft") && models.contains("43.4"), "{models}");
+}
+
+#[test]
+fn parse_reads_stdin_as_it_is() {
+    let parse = |task: &str, input: &str| {
+        let output = run_with_input(&["parse", "--task", task, "--size", "1000x500"], input.as_bytes());
+        serde_json::from_str::<Value>(&stdout(&output)).unwrap()
+    };
+    let boxes = json!({"bboxes": [[1.5, 1.25, 3.5, 2.25]], "labels": ["car"]});
+    assert_eq!(parse("<OD>", "</s><s>car<loc_1><loc_2><loc_3><loc_4></s>"), boxes);
+    assert_eq!(parse("<NEW_TASK>", "</s><s>a  car .</s>\n"), json!("a  car .\n"));
+    let quads = json!({"quad_boxes": [[0.5, 0.25, 0.5, 0.25, 0.5, 0.25, 0.5, 0.25]], "labels": ["</s>hi"]});
+    assert_eq!(parse("<OCR_WITH_REGION>", &format!("</s><s>hi{}</s>", "<loc_0>".repeat(8))), quads);
+}
+
+#[test]
+fn generate_prints_a_line_for_each_pair() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = [1, 2].map(|seed| draw_scene(folder.path(), &format!("{seed}.png"), seed));
+    let lines = |arguments: &[&str]| -> Vec<Value> {
+        let arguments = [&["generate", "--model", "demo"], arguments].concat();
+        stdout(&run(&arguments)).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let both = lines(&["--image", text(&one), text(&two), "--prompt", "<OD>", "<CAPTION>"]);
+    assert_eq!(both.len(), 2);
+    let keys: Vec<_> = both[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["prompt_ids", "ids", "score", "text", "stop", "answer", "box_scores"]);
+    assert_eq!(both[0]["ids"][0], 2);
+    assert_eq!(both[0]["stop"], "stop");
+    let boxes = both[0]["answer"]["bboxes"].as_array().unwrap().len();
+    assert!(boxes > 0 && both[0]["box_scores"].as_array().unwrap().len() == boxes);
+    assert!(both[1]["answer"].as_str().is_some_and(|caption| caption.starts_with('a') || caption.starts_with('t')));
+
+    let cut = lines(&[
+        "--image",
+        text(&one),
+        "--prompt",
+        "<OD>",
+        "--max-new-tokens",
+        "4",
+        "--length-penalty",
+        "-1.0",
+        "--num-beams",
+        "2",
+        "--no-repeat-ngram-size",
+        "0",
+        "--early-stopping",
+        "never",
+        "--image-size",
+        "128x96",
+    ]);
+    assert_eq!((cut[0]["stop"].as_str(), cut[0]["ids"].as_array().unwrap().len()), (Some("length"), 5));
+
+    is_refused(&["generate", "--model", "demo", "--image", text(&one), "--prompt", "<OD>cat"], &["<OD>"]);
+    is_refused(
+        &["generate", "--model", "demo", "--image", text(&one), "--prompt", "<OD>", "--image-size", "5000x96"],
+        &["5000x96"],
+    );
+}
+
+#[test]
+fn predict_writes_annotations_and_reports_bad_files_at_the_end() {
+    let pictures = tempfile::tempdir().unwrap();
+    let output = tempfile::tempdir().unwrap();
+    let annotations = output.path().join("annotations");
+    draw_scene(pictures.path(), "b.png", 3);
+    draw_scene(pictures.path(), "a.jpg", 4);
+    std::fs::write(pictures.path().join("notes.txt"), "no picture, and not meant to be one").unwrap();
+    let arguments = [
+        "predict",
+        text(pictures.path()),
+        "--model",
+        "demo",
+        "--task",
+        "<OD>",
+        "--output",
+        text(&annotations),
+        "--draw",
+    ];
+    assert!(run(&arguments).status.success());
+    for name in ["a.jpg", "b.png"] {
+        let annotation = support::read_json(&annotations.join(format!("{name}.json")));
+        assert_eq!(annotation["size"], json!({"height": 256, "width": 256}));
+        let objects = annotation["objects"].as_array().unwrap();
+        assert!(!objects.is_empty() && objects.iter().all(|object| object["geometryType"] == "rectangle"));
+        let drawn = image::open(annotations.join(format!("{name}.png"))).unwrap();
+        assert_eq!((drawn.width(), drawn.height()), (256, 256));
+    }
+    assert_eq!(std::fs::read_dir(&annotations).unwrap().count(), 4);
+
+    std::fs::write(pictures.path().join("c.png"), "text").unwrap();
+    let failed = run(&arguments);
+    let error = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(error.contains("c.png") && error.contains("1 of 3 pictures failed"), "{error}");
+    assert!(annotations.join("b.png.json").is_file());
+}
