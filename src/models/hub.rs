@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
+use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
 use hf_hub::{HFClient, HFError};
 
 use crate::florence::{PICKLE_FILE, SAFETENSORS_FILE, TOKENIZER_FILE, config};
@@ -43,23 +43,23 @@ pub fn fetch(repository: &str, progress: &dyn Fn(&str)) -> Result<PathBuf, Strin
 async fn fetch_files(owner: &str, name: &str, events: mpsc::Sender<String>) -> Result<PathBuf, HFError> {
     let client = HFClient::new()?;
     let repository = client.model(owner, name);
-    let fetch = async |file: &str| {
-        let cached = repository.download_file().filename(file).local_files_only(true).send().await;
-        match cached {
-            Ok(path) => Ok(path),
-            Err(_) => {
-                let reporter = Reporter { file: file.to_owned(), events: events.clone(), step: AtomicU64::new(0) };
-                let progress = hf_hub::progress::Progress::new(reporter);
-                repository.download_file().filename(file).progress(progress).send().await
-            }
-        }
+    let cached = async |file: &str| repository.download_file().filename(file).local_files_only(true).send().await;
+    let download = async |file: &str| {
+        let reporter = Reporter { file: file.to_owned(), events: events.clone(), step: AtomicU64::new(0) };
+        repository.download_file().filename(file).progress(Progress::new(reporter)).send().await
     };
-    let weights = match fetch(SAFETENSORS_FILE).await {
-        Err(HFError::EntryNotFound { .. }) => fetch(PICKLE_FILE).await?,
-        other => other?,
+    // What is here already is taken in either form; a machine without a network must not ask for the other one.
+    let weights = match (cached(SAFETENSORS_FILE).await, cached(PICKLE_FILE).await) {
+        (Ok(path), _) | (Err(_), Ok(path)) => path,
+        _ => match download(SAFETENSORS_FILE).await {
+            Err(HFError::EntryNotFound { .. }) => download(PICKLE_FILE).await?,
+            other => other?,
+        },
     };
     for file in FILES {
-        fetch(file).await?;
+        if cached(file).await.is_err() {
+            download(file).await?;
+        }
     }
     Ok(weights.parent().map_or_else(PathBuf::new, PathBuf::from))
 }

@@ -13,6 +13,10 @@ use crate::florence::image::Picture;
 use crate::florence::task::Task;
 use crate::supervisely::{Annotation, InferenceSettings, Label, Rectangle};
 
+/// Longest caption that is grounded. The smallest published text model has 1024 positions, of which the picture takes 577
+/// and the sentence around the caption about ten; captions of the model are far shorter, unless it loops.
+const MAX_CAPTION_TOKENS: usize = 400;
+
 /// What is asked about every picture of a request, and how the answers are read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inquiry {
@@ -83,7 +87,10 @@ impl Inquiry {
         picture: Arc<Picture>,
         task: Task,
     ) -> Result<String, SessionError> {
-        match self.ask_one(engine, picture, task.token().to_owned()).await?.answer {
+        // The caption is the next prompt, so it must fit behind the picture.
+        let max_new_tokens = self.options.max_new_tokens.min(MAX_CAPTION_TOKENS);
+        let short = Self { options: GenerationOptions { max_new_tokens, ..self.options }, ..self.clone() };
+        match short.ask_one(engine, picture, task.token().to_owned()).await?.answer {
             Answer::Text(caption) => Ok(caption),
             _ => Err(SessionError::Internal("the model answered a caption task without text".to_owned())),
         }

@@ -5,7 +5,7 @@ use crate::florence::answer::{Answer, LabelledBox};
 use crate::supervisely::{ImageSize, InferenceSettings, Label, LabelTag, Rectangle, UNNAMED_CLASS};
 
 /// Ending of a class whose labels are boxes; the platform's apps expect it.
-const BOX_SUFFIX: &str = "_bbox";
+pub const BOX_SUFFIX: &str = "_bbox";
 
 /// What a caller wants to see of the scores.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,7 +10,7 @@ mod uploads;
 
 pub use error::SessionError;
 pub use inquiry::Inquiry;
-pub use labels::ScoreRules;
+pub use labels::{BOX_SUFFIX, ScoreRules};
 pub use question::{ClassPrompt, Question};
 pub use uploads::Upload;
 
