@@ -88,8 +88,8 @@ pub struct PredictArgs {
     /// Phrases to find, such as "a red circle"
     #[arg(long, conflicts_with = "mapping")]
     pub text: Option<String>,
-    /// Task such as <OD>; by default a text is grounded, and without one a caption is written and grounded
-    #[arg(long)]
+    /// Task token, `OD` in angle brackets for one; by default a text is grounded, and without one a caption
+    #[arg(long, value_name = "TASK")]
     pub task: Option<String>,
     /// JSON object from class to prompt, such as {"ball": "a red circle"}
     #[arg(long, value_name = "JSON")]
@@ -97,7 +97,7 @@ pub struct PredictArgs {
     /// Folder for the annotations
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub output: PathBuf,
-    /// Also write each picture with its boxes drawn, as <file name>.png
+    /// Also write each picture with its boxes drawn, as FILENAME.png beside FILENAME.json
     #[arg(long)]
     pub draw: bool,
 }
@@ -151,7 +151,7 @@ impl GenerateArgs {
 /// Options of `parse`.
 #[derive(Debug, Args)]
 pub struct ParseArgs {
-    /// Task such as <OD>; an unknown one is pure text
+    /// Task token, `OD` in angle brackets for one; an unknown one is pure text
     #[arg(long, allow_hyphen_values = true)]
     pub task: String,
     /// Size of the picture, width first
