@@ -1,10 +1,16 @@
 //! Bytes in, upright RGB pictures within limits out.
+//!
+//! Whatever the bytes are, the answer is a picture or a [`DecodeError`] in words that a user understands: nothing
+//! panics, and what a file declares is checked before memory is taken for it. Functions are plain and block; callers
+//! choose the thread.
 
 mod decode;
 mod draw;
 mod error;
 mod format;
 mod jpeg;
+mod jpeg_scans;
+mod orientation;
 mod raster;
 
 pub use decode::{DecodeOptions, decode};

@@ -1,7 +1,10 @@
 //! From an RGB picture to the model's pixels, to the last bit as Pillow and the original processor do it.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod picture;
 mod resize;
+mod taps;
 
 pub use picture::{Picture, PictureError};
 pub use resize::resize_bicubic;
@@ -13,12 +16,17 @@ const CHANNELS: usize = 3;
 ///
 /// As in the reference, `value * rescale_factor` is computed in f64 and stored in f32, then `(x - mean) / std` in f32.
 pub fn normalize(picture: &Picture, mean: [f32; CHANNELS], std: [f32; CHANNELS], rescale_factor: f64) -> Vec<f32> {
-    let mut values = Vec::with_capacity(picture.rgb().len());
-    for (channel, (mean, std)) in mean.into_iter().zip(std).enumerate() {
+    let pixels = picture.pixels();
+    let mut values = vec![0.0; pixels.len() * CHANNELS];
+    // A picture has at least one pixel, so the chunks are not empty.
+    let planes = values.chunks_exact_mut(pixels.len().max(1));
+    for (channel, (plane, (mean, std))) in planes.zip(mean.into_iter().zip(std)).enumerate() {
         #[allow(clippy::cast_possible_truncation, reason = "the reference stores the product in f32")]
         let table: [f32; 256] = std::array::from_fn(|value| ((value as f64 * rescale_factor) as f32 - mean) / std);
-        let bytes = picture.rgb().iter().skip(channel).step_by(CHANNELS);
-        values.extend(bytes.filter_map(|value| table.get(usize::from(*value))));
+        for (value, pixel) in plane.iter_mut().zip(pixels) {
+            let byte = pixel.get(channel).copied().unwrap_or_default();
+            *value = table.get(usize::from(byte)).copied().unwrap_or_default();
+        }
     }
     values
 }

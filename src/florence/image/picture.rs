@@ -7,9 +7,9 @@ use super::CHANNELS;
 /// Rows of pixels from the top, each from the left, each pixel as red, green and blue.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) rgb: Vec<u8>,
+    width: u32,
+    height: u32,
+    rgb: Vec<u8>,
 }
 
 /// Why bytes are no picture.
@@ -51,6 +51,12 @@ impl Picture {
         Ok(Self { width, height, rgb })
     }
 
+    /// Wraps what the resize made: as many bytes as the size needs, and neither side zero.
+    pub(super) fn from_resize(width: u32, height: u32, rgb: Vec<u8>) -> Self {
+        debug_assert_eq!(rgb.len(), width as usize * height as usize * CHANNELS);
+        Self { width, height, rgb }
+    }
+
     /// Pixels in a row.
     pub const fn width(&self) -> u32 {
         self.width
@@ -64,6 +70,11 @@ impl Picture {
     /// Three bytes a pixel.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
+    }
+
+    /// The same, pixel by pixel.
+    pub(super) fn pixels(&self) -> &[[u8; CHANNELS]] {
+        self.rgb.as_chunks().0
     }
 
     /// Three bytes a pixel.
@@ -80,8 +91,10 @@ impl Picture {
         }
         let row_bytes = self.width as usize * CHANNELS;
         let (from, to) = (x as usize * CHANNELS, (x + width) as usize * CHANNELS);
-        let rows = self.rgb.chunks_exact(row_bytes).skip(y as usize).take(height as usize);
-        let rgb = rows.filter_map(|row| row.get(from..to)).flatten().copied().collect();
+        let mut rgb = Vec::with_capacity((to - from) * height as usize);
+        for row in self.rgb.chunks_exact(row_bytes).skip(y as usize).take(height as usize) {
+            rgb.extend_from_slice(row.get(from..to)?);
+        }
         Self::new(width, height, rgb).ok()
     }
 }
