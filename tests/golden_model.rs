@@ -14,7 +14,7 @@ use serde_json::Value;
 use serve_florence_2::florence::answer::PictureSize;
 use serve_florence_2::florence::generation::{EarlyStopping, GenerationOptions};
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, Probe, SelfCache};
+use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, Probe};
 
 /// Scores below this belong to beams that only fill the list.
 const FILLER_SCORE: f64 = -1e8;
@@ -171,10 +171,10 @@ impl Case<'_> {
     /// Logits after the start token, and after the start and the beginning.
     fn first_steps(&self, encoded: &Encoded, probe: &mut Probe<'_>, compared: &mut Compared) {
         let rows = encoded.hidden.dim(0).unwrap();
-        let cross = self.model.cross_cache(encoded).unwrap();
-        let mut cache = SelfCache::default();
+        let mut caches = self.model.caches(encoded, &vec![1; rows]).unwrap();
+        let mut caches: Vec<_> = caches.iter_mut().collect();
         for (step, token) in [2u32, 0].into_iter().enumerate() {
-            let logits = self.model.step(&vec![token; rows], &cross, &mut cache, probe).unwrap();
+            let logits = self.model.step(&vec![token; rows], &mut caches, probe).unwrap();
             compared.tensors += self.compare(&format!("logits_step{step}"), &logits);
             compared.tensors += self.compare_top(&format!("logits_step{step}_top64"), &logits);
         }
@@ -189,17 +189,13 @@ impl Case<'_> {
 
     /// The logits along the greedy path of the first row, token by token over the cache.
     fn teacher(&self, encoded: &Encoded, compared: &mut Compared) {
-        let first = Encoded {
-            hidden: encoded.hidden.narrow(0, 0, 1).unwrap(),
-            mask: encoded.mask.as_ref().map(|mask| mask.narrow(0, 0, 1).unwrap()),
-        };
-        let cross = self.model.cross_cache(&first).unwrap();
-        let mut cache = SelfCache::default();
+        let mut caches = self.model.caches(encoded, &vec![1; encoded.lengths.len()]).unwrap();
         let path = self.tensors["teacher_ids"].to_vec1::<i64>().unwrap();
         let logits: Vec<_> = path
             .iter()
             .map(|&token| {
-                self.model.step(&[u32::try_from(token).unwrap()], &cross, &mut cache, &mut Probe::none()).unwrap()
+                let token = [u32::try_from(token).unwrap()];
+                self.model.step(&token, &mut [&mut caches[0]], &mut Probe::none()).unwrap()
             })
             .collect();
         let logits = Tensor::cat(&logits, 0).unwrap();

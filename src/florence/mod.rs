@@ -6,6 +6,7 @@
 pub mod answer;
 mod bart;
 pub mod config;
+mod decoding;
 mod error;
 mod files;
 pub mod generation;
@@ -19,7 +20,8 @@ mod tokenizer;
 mod vision;
 mod weights;
 
-pub use bart::{CrossCache, Encoded, SelfCache};
+pub use bart::{DecoderCache, Encoded};
+pub use decoding::{Decoding, Progress};
 pub use error::{CheckpointError, CheckpointResult, FlorenceError};
 pub use files::CheckpointFiles;
 pub use model::{Florence, Generation};

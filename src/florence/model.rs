@@ -1,13 +1,13 @@
 //! The whole model: pictures and prompts in, answers out.
 
-use candle_core::{DType, Device, IndexOp, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::answer::{self, Answer, PictureSize, StopReason};
-use super::bart::{CrossCache, Decoder, Encoded, Encoder, SelfCache, TokenEmbedding};
+use super::bart::{Decoder, DecoderCache, Encoded, Encoder, TokenEmbedding};
 use super::config::Config;
 use super::error::{CheckpointResult, FlorenceError};
 use super::files::CheckpointFiles;
-use super::generation::{GenerationOptions, Hypothesis, Rules, Search, Step};
+use super::generation::{GenerationOptions, Hypothesis};
 use super::image::{Picture, normalize, resize_bicubic};
 use super::probe::Probe;
 use super::task::{Task, expand_prompt};
@@ -151,100 +151,33 @@ impl Florence {
         Ok(encoded)
     }
 
-    /// Keys and values of encoded inputs, for [`Self::step`].
+    /// A cache for each row of the encoder's output, whose answers have that many beams each.
     ///
     /// # Errors
     /// The device's.
-    pub fn cross_cache(&self, encoded: &Encoded) -> Result<CrossCache, FlorenceError> {
-        Ok(self.decoder.cross_cache(encoded)?)
+    pub fn caches(&self, encoded: &Encoded, beams: &[usize]) -> Result<Vec<DecoderCache>, FlorenceError> {
+        Ok(self.decoder.caches(encoded, beams)?)
     }
 
-    /// Reads one more token of each row and gives the logits `[rows, vocabulary]` of the next, in f32.
+    /// Reads one more token of each row and gives the logits `[rows, vocabulary]` of the next, in f32. The rows are the beams
+    /// of the first cache, those of the second, and so on.
     ///
     /// # Errors
     /// The device's, and a step beyond the decoder's positions.
     pub fn step(
         &self,
         tokens: &[u32],
-        cross: &CrossCache,
-        cache: &mut SelfCache,
+        caches: &mut [&mut DecoderCache],
         probe: &mut Probe<'_>,
     ) -> Result<Tensor, FlorenceError> {
         let ids = Tensor::new(tokens, &self.device)?.unsqueeze(1)?;
-        let hidden = self.decoder.step(&self.embedding.embed(&ids)?, cross, cache, probe)?;
+        let hidden = self.decoder.step(&self.embedding.embed(&ids)?, caches, probe)?;
         Ok(self.embedding.logits(&hidden)?.to_dtype(DType::F32)?)
     }
 
     /// Most tokens that an answer can have.
     pub fn max_new_tokens(&self) -> usize {
         self.decoder.max_positions()
-    }
-
-    /// Searches the answers of encoded inputs, each best first.
-    ///
-    /// # Errors
-    /// Options that make no search, logits that are no numbers, and the device's errors.
-    pub fn search(&self, encoded: &Encoded, options: GenerationOptions) -> Result<Vec<Vec<Hypothesis>>, FlorenceError> {
-        let text = &self.config.text;
-        let rules = Rules::new(options, text.decoder_start_token_id, text.eos_token_id, self.max_new_tokens())?;
-        let mut cross = self.cross_cache(encoded)?;
-        let mut cache = SelfCache::default();
-        let mut searches: Vec<Search> = (0..cross.inputs()).map(|_| Search::new(rules)).collect();
-        // Indices of the searches that run on, in the order of their rows.
-        let mut active: Vec<usize> = (0..searches.len()).collect();
-        while !active.is_empty() {
-            let tokens = active.iter().filter_map(|&index| searches.get(index)).flat_map(Search::last_tokens);
-            let logits = self.step(&tokens.collect::<Vec<_>>(), &cross, &mut cache, &mut Probe::none())?;
-            let steps = self.advance(&mut searches, &active, &logits, rules.options.num_beams)?;
-            self.keep_running(&steps, rules.options.num_beams, &mut cross, &mut cache)?;
-            active =
-                active.into_iter().zip(steps).filter(|(_, step)| *step != Step::Done).map(|(index, _)| index).collect();
-        }
-        Ok(searches.into_iter().map(Search::into_hypotheses).collect())
-    }
-
-    fn advance(
-        &self,
-        searches: &mut [Search],
-        active: &[usize],
-        logits: &Tensor,
-        beams: usize,
-    ) -> Result<Vec<Step>, FlorenceError> {
-        let logits = logits.to_device(&Device::Cpu)?;
-        let mut steps = Vec::with_capacity(active.len());
-        for (place, &index) in active.iter().enumerate() {
-            let rows = logits.i(place * beams..(place + 1) * beams)?.flatten_all()?.to_vec1::<f32>()?;
-            if let Some(search) = searches.get_mut(index) {
-                steps.push(search.advance(&rows)?);
-            }
-        }
-        Ok(steps)
-    }
-
-    /// Brings the caches into the order of the rows that run on.
-    fn keep_running(
-        &self,
-        steps: &[Step],
-        beams: usize,
-        cross: &mut CrossCache,
-        cache: &mut SelfCache,
-    ) -> Result<(), FlorenceError> {
-        let (mut inputs, mut rows) = (vec![], vec![]);
-        for (place, step) in (0u32..).zip(steps) {
-            if let Step::Continue { parents } = step {
-                inputs.push(place);
-                #[allow(clippy::cast_possible_truncation, reason = "there are at most 16 beams")]
-                rows.extend(parents.iter().map(|&parent| place * beams as u32 + parent as u32));
-            }
-        }
-        if inputs.len() < steps.len() && !inputs.is_empty() {
-            cross.select(&Tensor::new(inputs, &self.device)?)?;
-        }
-        let stays = rows.len() == steps.len() * beams && (0..).zip(&rows).all(|(row, &parent)| row == parent);
-        if !stays && !rows.is_empty() {
-            cache.select(&Tensor::new(rows, &self.device)?)?;
-        }
-        Ok(())
     }
 
     /// What a found answer to `prompt` means on a picture of this size.

@@ -4,7 +4,6 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::Linear;
 
 use crate::florence::error::CheckpointResult;
-use crate::florence::ops::attention;
 use crate::florence::weights::Weights;
 
 /// The four projections of one attention.
@@ -50,13 +49,12 @@ impl MultiHeadAttention {
         Ok((self.split(&self.key.forward(x)?)?, self.split(&self.value.forward(x)?)?))
     }
 
-    /// Attends with queries `[batch, heads, length, width]` and gives `[batch, length, d_model]`.
+    /// What the heads found, `[batch, heads, length, width]`, to `[batch, length, d_model]`.
     ///
     /// # Errors
     /// The device's.
-    pub fn attend(&self, queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let joined = attention(queries, keys, values, mask)?.transpose(1, 2)?.flatten_from(2)?;
-        self.out.forward(&joined.contiguous()?)
+    pub fn join(&self, attended: &Tensor) -> Result<Tensor> {
+        self.out.forward(&attended.transpose(1, 2)?.flatten_from(2)?.contiguous()?)
     }
 
     fn split(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,75 +1,73 @@
-//! Keys and values that outlive a step. They are passed into the decoder, never hidden in it, so that rows can join,
-//! leave and change places.
+//! Keys and values that outlive a step. They are passed into the decoder, never hidden in it, so that inputs of any length
+//! and number of beams can share a step, join between steps and leave.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
-use super::encoder::Encoded;
+/// Tokens for which room is made at a time.
+const BUCKET: usize = 64;
 
-/// Keys and values of the encoder's output, once for each input however many beams share it.
-#[derive(Debug, Clone)]
-pub struct CrossCache {
-    /// For each decoder layer, keys and values `[inputs, heads, length, width]`.
-    pub layers: Vec<(Tensor, Tensor)>,
-    /// As in [`Encoded`].
-    pub mask: Option<Tensor>,
-}
-
-/// Keys and values of the tokens written so far, for each row.
-#[derive(Debug, Clone, Default)]
-pub struct SelfCache {
-    /// For each decoder layer, keys and values `[rows, heads, length, width]`; empty before the first step.
-    layers: Vec<(Tensor, Tensor)>,
-    /// Tokens written so far.
+/// What the decoder remembers of one input: the encoder's output and the tokens that its beams have written.
+#[derive(Debug)]
+pub struct DecoderCache {
+    /// For each layer, keys and values `[1, heads, positions, width]` of the encoder's output; the beams share them.
+    cross: Vec<(Tensor, Tensor)>,
+    /// For each layer, keys and values of the written tokens.
+    own: Vec<Written>,
+    beams: usize,
     length: usize,
 }
 
-impl CrossCache {
-    /// Wraps the layers' keys and values.
-    pub fn new(layers: Vec<(Tensor, Tensor)>, encoded: &Encoded) -> Self {
-        Self { layers, mask: encoded.mask.clone() }
-    }
-
-    /// Number of inputs.
-    pub fn inputs(&self) -> usize {
-        self.layers.first().and_then(|(keys, _)| keys.dims().first().copied()).unwrap_or(0)
-    }
-
-    /// Keeps the inputs with these indices, in this order.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn select(&mut self, inputs: &Tensor) -> Result<()> {
-        for (keys, values) in &mut self.layers {
-            *keys = keys.index_select(inputs, 0)?;
-            *values = values.index_select(inputs, 0)?;
-        }
-        self.mask = self.mask.as_ref().map(|mask| mask.index_select(inputs, 0)).transpose()?;
-        Ok(())
-    }
+/// Keys and values `[beams, heads, capacity, width]` of one layer, of which the first tokens are written.
+#[derive(Debug)]
+struct Written {
+    keys: Tensor,
+    values: Tensor,
 }
 
-impl SelfCache {
+impl DecoderCache {
+    /// A cache of one input before its first step, with the keys and values of each layer.
+    pub const fn new(cross: Vec<(Tensor, Tensor)>, beams: usize) -> Self {
+        Self { cross, own: vec![], beams, length: 0 }
+    }
+
+    /// Number of beams, each a row of a step.
+    pub const fn beams(&self) -> usize {
+        self.beams
+    }
+
     /// Tokens written so far, which is the position of the next one.
     pub const fn length(&self) -> usize {
         self.length
     }
 
-    /// Adds one token's keys and values of a layer and returns all of that layer.
+    /// Keys and values `[1, heads, positions, width]` of the encoder's output.
     ///
     /// # Errors
-    /// The device's.
-    pub fn append(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
-        let all = match self.layers.get(layer) {
-            None => (keys, values),
-            Some((old_keys, old_values)) => {
-                (Tensor::cat(&[old_keys, &keys], 2)?, Tensor::cat(&[old_values, &values], 2)?)
-            }
-        };
-        match self.layers.get_mut(layer) {
-            None => self.layers.push(all.clone()),
-            Some(slot) => *slot = all.clone(),
+    /// A layer that the cache was not made for.
+    pub fn cross(&self, layer: usize) -> Result<&(Tensor, Tensor)> {
+        match self.cross.get(layer) {
+            Some(layer) => Ok(layer),
+            None => bail!("the cache has no layer {layer}"),
         }
-        Ok(all)
+    }
+
+    /// Writes one token's keys and values `[beams, heads, 1, width]` and gives all so far, `[beams, heads, length, width]`.
+    ///
+    /// # Errors
+    /// The device's, and layers out of order.
+    pub fn append(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+        if layer == self.own.len() {
+            self.own.push(Written { keys: with_room(keys)?, values: with_room(values)? });
+        }
+        let Some(written) = self.own.get_mut(layer) else { bail!("layer {layer} comes too early") };
+        if written.keys.dim(2)? == self.length {
+            written.keys = Tensor::cat(&[&written.keys, &with_room(keys)?], 2)?;
+            written.values = Tensor::cat(&[&written.values, &with_room(values)?], 2)?;
+        }
+        written.keys.slice_set(keys, 2, self.length)?;
+        written.values.slice_set(values, 2, self.length)?;
+        let length = self.length + 1;
+        Ok((written.keys.narrow(2, 0, length)?, written.values.narrow(2, 0, length)?))
     }
 
     /// Counts the token that every layer has appended.
@@ -77,15 +75,79 @@ impl SelfCache {
         self.length += 1;
     }
 
-    /// Keeps the rows with these indices, in this order; a row may be kept twice.
+    /// Makes beam `i` continue what beam `parents[i]` was. Beams that continue themselves are not touched.
     ///
     /// # Errors
     /// The device's.
-    pub fn select(&mut self, rows: &Tensor) -> Result<()> {
-        for (keys, values) in &mut self.layers {
-            *keys = keys.index_select(rows, 0)?;
-            *values = values.index_select(rows, 0)?;
+    pub fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+        let moves: Vec<_> = parents.iter().copied().enumerate().filter(|(beam, parent)| beam != parent).collect();
+        for written in &mut self.own {
+            for tensor in [&written.keys, &written.values] {
+                // All are read before any is overwritten.
+                let read = |(_, parent): &(usize, usize)| {
+                    tensor.narrow(0, *parent, 1)?.narrow(2, 0, self.length)?.force_contiguous()
+                };
+                let sources = moves.iter().map(read).collect::<Result<Vec<_>>>()?;
+                for ((beam, _), source) in moves.iter().zip(sources) {
+                    tensor.narrow(0, *beam, 1)?.slice_set(&source, 2, 0)?;
+                }
+            }
         }
         Ok(())
+    }
+}
+
+/// Room for a bucket of tokens like this one.
+fn with_room(token: &Tensor) -> Result<Tensor> {
+    let (beams, heads, _, width) = token.dims4()?;
+    Tensor::zeros((beams, heads, BUCKET, width), token.dtype(), token.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn token(beams: usize, value: f32) -> Tensor {
+        let values: Vec<f32> = (0..beams).map(|beam| value + beam as f32 / 10.).collect();
+        Tensor::from_vec(values, (beams, 1, 1, 1), &Device::Cpu).unwrap()
+    }
+
+    fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
+        tensor
+            .flatten(0, 2)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .reshape((tensor.dim(0).unwrap(), ()))
+            .unwrap()
+            .to_vec2()
+            .unwrap()
+    }
+
+    #[test]
+    fn beams_are_reordered_and_grow_past_a_bucket() {
+        let mut cache = DecoderCache::new(vec![], 3);
+        let mut expected: Vec<Vec<f32>> = vec![vec![]; 3];
+        for step in 0..2 * BUCKET + 3 {
+            let (keys, values) = cache.append(0, &token(3, step as f32), &token(3, -(step as f32))).unwrap();
+            for (beam, row) in expected.iter_mut().enumerate() {
+                row.push(step as f32 + beam as f32 / 10.);
+            }
+            assert_eq!(rows(&keys), expected);
+            assert_eq!(values.dims(), [3, 1, step + 1, 1]);
+            cache.advance();
+            let parents = [[0, 1, 2], [1, 0, 0], [2, 2, 1], [0, 0, 2]][step % 4];
+            cache.reorder(&parents).unwrap();
+            expected = parents.iter().map(|&parent| expected[parent].clone()).collect();
+        }
+        assert_eq!(cache.length(), 2 * BUCKET + 3);
+    }
+
+    #[test]
+    fn layers_come_in_order() {
+        let mut cache = DecoderCache::new(vec![], 1);
+        assert!(cache.append(1, &token(1, 0.), &token(1, 0.)).is_err());
+        assert!(cache.cross(0).is_err());
     }
 }

@@ -3,12 +3,13 @@
 use candle_core::{Module, Result, Tensor};
 
 use super::attention::MultiHeadAttention;
-use super::cache::{CrossCache, SelfCache};
+use super::cache::DecoderCache;
 use super::embedding::PositionEmbedding;
 use super::encoder::{Encoded, Mlp};
 use crate::florence::config::TextConfig;
 use crate::florence::error::CheckpointResult;
 use crate::florence::kernels::LayerNorm;
+use crate::florence::ops::attention;
 use crate::florence::probe::Probe;
 use crate::florence::weights::Weights;
 
@@ -44,44 +45,47 @@ impl Decoder {
         self.positions.positions()
     }
 
-    /// Keys and values of the encoder's output for every layer.
+    /// A cache for each row of the encoder's output, whose answers have that many beams each.
     ///
     /// # Errors
     /// The device's.
-    pub fn cross_cache(&self, encoded: &Encoded) -> Result<CrossCache> {
+    pub fn caches(&self, encoded: &Encoded, beams: &[usize]) -> Result<Vec<DecoderCache>> {
         let layers = self.layers.iter().map(|layer| layer.cross_attention.keys_values(&encoded.hidden));
-        Ok(CrossCache::new(layers.collect::<Result<_>>()?, encoded))
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let cache = |(row, (&length, &beams)): (usize, (&usize, &usize))| {
+            // Padding is cut off, so that nothing need be masked.
+            let own = |tensor: &Tensor| tensor.narrow(0, row, 1)?.narrow(2, 0, length);
+            let cross = layers.iter().map(|(keys, values)| Ok((own(keys)?, own(values)?)));
+            Ok(DecoderCache::new(cross.collect::<Result<_>>()?, beams))
+        };
+        encoded.lengths.iter().zip(beams).enumerate().map(cache).collect()
     }
 
     /// Embeddings `[rows, 1, d_model]` of the last tokens to hidden states `[rows, d_model]`.
     ///
-    /// The rows are the beams of the first input of `cross`, those of the second, and so on, equally many for each.
+    /// The rows are the beams of the first cache, those of the second, and so on. Inputs may differ in everything: what
+    /// each attends to is its own, and only the products with the weights are shared.
     ///
     /// # Errors
     /// The device's, and a step beyond the position table.
-    pub fn step(
-        &self,
-        tokens: &Tensor,
-        cross: &CrossCache,
-        cache: &mut SelfCache,
-        probe: &mut Probe<'_>,
-    ) -> Result<Tensor> {
-        let step = cache.length();
-        let mut hidden = self.positions.forward(tokens, step)?;
+    pub fn step(&self, tokens: &Tensor, caches: &mut [&mut DecoderCache], probe: &mut Probe<'_>) -> Result<Tensor> {
+        let positions = caches.iter().flat_map(|cache| std::iter::repeat_n(cache.length(), cache.beams()));
+        let positions: Vec<usize> = positions.collect();
+        let step = positions.first().copied().unwrap_or(0);
+        let mut hidden = self.positions.forward_at(tokens, &positions)?;
         probe.visit(|| format!("decoder_step{step}.embed_norm"), &hidden);
         for (index, layer) in self.layers.iter().enumerate() {
             let name = format!("decoder_step{step}.layer{index}");
-            let (keys, values) = layer.self_attention.keys_values(&hidden)?;
-            let own = cache.append(index, keys, values)?;
-            let Some(others) = cross.layers.get(index) else {
-                candle_core::bail!("the cache has no layer {index}");
-            };
-            hidden = layer.self_attend(&hidden, &own, &name, probe)?;
-            hidden = layer.cross_attend(&hidden, others, cross.mask.as_ref(), &name, probe)?;
+            let attended = layer.self_attend(&hidden, index, caches)?;
+            probe.visit(|| format!("{name}.self_attn"), &attended);
+            hidden = layer.self_attention_norm.forward(&(hidden + attended)?)?;
+            let attended = layer.cross_attend(&hidden, index, caches)?;
+            probe.visit(|| format!("{name}.cross_attn"), &attended);
+            hidden = layer.cross_attention_norm.forward(&(hidden + attended)?)?;
             hidden = layer.mlp.forward(&hidden)?;
             probe.visit(|| name, &hidden);
         }
-        cache.advance();
+        caches.iter_mut().for_each(|cache| cache.advance());
         hidden.squeeze(1)
     }
 }
@@ -98,33 +102,34 @@ impl DecoderLayer {
         })
     }
 
-    fn self_attend(
-        &self,
-        x: &Tensor,
-        (keys, values): &(Tensor, Tensor),
-        name: &str,
-        probe: &mut Probe<'_>,
-    ) -> Result<Tensor> {
-        let attended = self.self_attention.attend(&self.self_attention.queries(x)?, keys, values, None)?;
-        probe.visit(|| format!("{name}.self_attn"), &attended);
-        self.self_attention_norm.forward(&(x + attended)?)
+    fn self_attend(&self, x: &Tensor, index: usize, caches: &mut [&mut DecoderCache]) -> Result<Tensor> {
+        let queries = self.self_attention.queries(x)?;
+        let (keys, values) = self.self_attention.keys_values(x)?;
+        let mut start = 0;
+        let mut attended = Vec::with_capacity(caches.len());
+        for cache in caches {
+            let rows = |tensor: &Tensor| tensor.narrow(0, start, cache.beams());
+            let queries = rows(&queries)?;
+            let (keys, values) = (rows(&keys)?, rows(&values)?);
+            start += cache.beams();
+            let (keys, values) = cache.append(index, &keys, &values)?;
+            attended.push(attention(&queries, &keys, &values, None)?);
+        }
+        self.self_attention.join(&Tensor::cat(&attended, 0)?)
     }
 
     /// The beams of an input attend as if they were its successive positions, so its keys and values are read once.
-    fn cross_attend(
-        &self,
-        x: &Tensor,
-        (keys, values): &(Tensor, Tensor),
-        mask: Option<&Tensor>,
-        name: &str,
-        probe: &mut Probe<'_>,
-    ) -> Result<Tensor> {
-        let (rows, _, d_model) = x.dims3()?;
-        let inputs = keys.dim(0)?;
-        let beams = x.reshape((inputs, rows / inputs, d_model))?;
-        let attended = self.cross_attention.attend(&self.cross_attention.queries(&beams)?, keys, values, mask)?;
-        let attended = attended.reshape((rows, 1, d_model))?;
-        probe.visit(|| format!("{name}.cross_attn"), &attended);
-        self.cross_attention_norm.forward(&(x + attended)?)
+    fn cross_attend(&self, x: &Tensor, index: usize, caches: &[&mut DecoderCache]) -> Result<Tensor> {
+        let queries = self.cross_attention.queries(x)?;
+        let mut start = 0;
+        let mut attended = Vec::with_capacity(caches.len());
+        for cache in caches {
+            // [beams, heads, 1, width] to [1, heads, beams, width] and back.
+            let queries = queries.narrow(0, start, cache.beams())?.transpose(0, 2)?.contiguous()?;
+            start += cache.beams();
+            let (keys, values) = cache.cross(index)?;
+            attended.push(attention(&queries, keys, values, None)?.transpose(0, 2)?.contiguous()?);
+        }
+        self.cross_attention.join(&Tensor::cat(&attended, 0)?)
     }
 }

@@ -87,15 +87,32 @@ impl PositionEmbedding {
         self.table.dims().first().map_or(0, |rows| rows.saturating_sub(POSITION_OFFSET))
     }
 
-    /// Adds positions from `start` on to `x` `[batch, length, d_model]` and normalises.
+    /// Adds positions from 0 on to `x` `[batch, length, d_model]` and normalises.
     ///
     /// # Errors
     /// The device's, and a position beyond the table.
-    pub fn forward(&self, x: &Tensor, start: usize) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let length = x.dim(1)?;
-        if start + length > self.positions() {
-            bail!("position {} is beyond the table of {}", start + length - 1, self.positions());
+        self.check(length)?;
+        self.norm.forward(&x.broadcast_add(&self.table.narrow(0, POSITION_OFFSET, length)?)?)
+    }
+
+    /// Adds a position of its own to each row of `x` `[rows, 1, d_model]` and normalises.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_at(&self, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
+        self.check(positions.iter().max().map_or(0, |last| last + 1))?;
+        #[allow(clippy::cast_possible_truncation, reason = "checked against the table")]
+        let rows: Vec<u32> = positions.iter().map(|position| (position + POSITION_OFFSET) as u32).collect();
+        let rows = self.table.index_select(&Tensor::new(rows, self.table.device())?, 0)?;
+        self.norm.forward(&(x + rows.unsqueeze(1)?)?)
+    }
+
+    fn check(&self, end: usize) -> Result<()> {
+        if end > self.positions() {
+            bail!("position {} is beyond the table of {}", end - 1, self.positions());
         }
-        self.norm.forward(&x.broadcast_add(&self.table.narrow(0, start + POSITION_OFFSET, length)?)?)
+        Ok(())
     }
 }

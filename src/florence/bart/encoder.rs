@@ -8,6 +8,7 @@ use super::embedding::PositionEmbedding;
 use crate::florence::config::TextConfig;
 use crate::florence::error::CheckpointResult;
 use crate::florence::kernels::LayerNorm;
+use crate::florence::ops::attention;
 use crate::florence::probe::Probe;
 use crate::florence::weights::Weights;
 
@@ -20,8 +21,8 @@ const MASKED: f32 = -1e9;
 pub struct Encoded {
     /// `[batch, length, d_model]`; meaningless at masked positions.
     pub hidden: Tensor,
-    /// `[batch, 1, 1, length]` in f32, zero where there is something to attend to; `None` when nothing is masked.
-    pub mask: Option<Tensor>,
+    /// How many positions of each row mean something.
+    pub lengths: Vec<usize>,
 }
 
 /// The stack of encoder layers.
@@ -68,13 +69,13 @@ impl Encoder {
     /// The device's.
     pub fn forward(&self, embeddings: &Tensor, lengths: &[usize], probe: &mut Probe<'_>) -> Result<Encoded> {
         let mask = padding_mask(lengths, embeddings.dim(1)?, embeddings.device())?;
-        let mut hidden = self.positions.forward(embeddings, 0)?;
+        let mut hidden = self.positions.forward(embeddings)?;
         probe.visit(|| "encoder.embed_norm".to_owned(), &hidden);
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(&hidden, mask.as_ref())?;
             probe.visit(|| format!("encoder.layer{index}"), &hidden);
         }
-        Ok(Encoded { hidden, mask })
+        Ok(Encoded { hidden, lengths: lengths.to_vec() })
     }
 }
 
@@ -90,7 +91,8 @@ impl EncoderLayer {
 
     fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (keys, values) = self.attention.keys_values(x)?;
-        let attended = self.attention.attend(&self.attention.queries(x)?, &keys, &values, mask)?;
+        let attended = attention(&self.attention.queries(x)?, &keys, &values, mask)?;
+        let attended = self.attention.join(&attended)?;
         self.mlp.forward(&self.attention_norm.forward(&(x + attended)?)?)
     }
 }
@@ -118,6 +120,7 @@ impl Mlp {
     }
 }
 
+/// `[batch, 1, 1, length]`, zero where there is something to attend to; `None` when nothing is padded.
 fn padding_mask(lengths: &[usize], longest: usize, device: &Device) -> Result<Option<Tensor>> {
     if lengths.iter().all(|&length| length >= longest) {
         return Ok(None);

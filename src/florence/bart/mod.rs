@@ -6,7 +6,7 @@ mod decoder;
 mod embedding;
 mod encoder;
 
-pub use cache::{CrossCache, SelfCache};
+pub use cache::DecoderCache;
 pub use decoder::Decoder;
 pub use embedding::TokenEmbedding;
 pub use encoder::{Encoded, Encoder};

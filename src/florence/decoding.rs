@@ -1,0 +1,107 @@
+//! Answers that are being written, one token a step, each at its own pace and by its own rules.
+
+use candle_core::{Device, IndexOp, Tensor};
+
+use super::bart::{DecoderCache, Encoded};
+use super::error::FlorenceError;
+use super::generation::{GenerationOptions, Hypothesis, Rules, Search, Step};
+use super::model::Florence;
+use super::probe::Probe;
+
+/// The answer to one prompt while it is written.
+#[derive(Debug)]
+pub struct Decoding {
+    search: Search,
+    cache: DecoderCache,
+}
+
+/// What became of an answer in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It needs more steps.
+    Running,
+    /// It is complete.
+    Done,
+}
+
+impl Decoding {
+    /// Rows that it takes in a step.
+    pub const fn rows(&self) -> usize {
+        self.cache.beams()
+    }
+
+    /// Tokens that were written for each row.
+    pub const fn length(&self) -> usize {
+        self.cache.length()
+    }
+
+    /// The answers that were found, best first.
+    pub fn into_hypotheses(self) -> Vec<Hypothesis> {
+        self.search.into_hypotheses()
+    }
+
+    fn take(&mut self, logits: &Tensor) -> Result<Progress, FlorenceError> {
+        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+        match self.search.advance(&logits)? {
+            Step::Done => Ok(Progress::Done),
+            Step::Continue { parents } => {
+                self.cache.reorder(&parents)?;
+                Ok(Progress::Running)
+            }
+        }
+    }
+}
+
+impl Florence {
+    /// Starts an answer for each row of the encoder's output, each by its own options.
+    ///
+    /// # Errors
+    /// Options that make no search, and the device's errors.
+    pub fn begin(&self, encoded: &Encoded, options: &[GenerationOptions]) -> Result<Vec<Decoding>, FlorenceError> {
+        let text = &self.config().text;
+        let (start, eos, positions) = (text.decoder_start_token_id, text.eos_token_id, self.max_new_tokens());
+        let rules = options.iter().map(|options| Rules::new(*options, start, eos, positions));
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        let beams: Vec<usize> = options.iter().map(|options| options.num_beams).collect();
+        let caches = self.caches(encoded, &beams)?;
+        let decodings = caches.into_iter().zip(rules);
+        Ok(decodings.map(|(cache, rules)| Decoding { search: Search::new(rules), cache }).collect())
+    }
+
+    /// Writes one more token of every answer. They may have begun at any time.
+    ///
+    /// An answer whose logits are no numbers fails alone, in its place of the result.
+    ///
+    /// # Errors
+    /// The device's, which concern all of them.
+    pub fn advance(
+        &self,
+        decodings: &mut [&mut Decoding],
+    ) -> Result<Vec<Result<Progress, FlorenceError>>, FlorenceError> {
+        let tokens: Vec<u32> = decodings.iter().flat_map(|decoding| decoding.search.last_tokens()).collect();
+        let mut caches: Vec<&mut DecoderCache> = decodings.iter_mut().map(|decoding| &mut decoding.cache).collect();
+        let logits = self.step(&tokens, &mut caches, &mut Probe::none())?.to_device(&Device::Cpu)?;
+        let mut start = 0;
+        let progress = decodings.iter_mut().map(|decoding| {
+            let rows = start..start + decoding.rows();
+            start = rows.end;
+            decoding.take(&logits.i(rows)?)
+        });
+        Ok(progress.collect())
+    }
+
+    /// Writes the answers to their end, all together; each with what was found, best first.
+    ///
+    /// # Errors
+    /// As [`Self::begin`] and [`Self::advance`]; here one failure is everybody's.
+    pub fn search(&self, encoded: &Encoded, options: GenerationOptions) -> Result<Vec<Vec<Hypothesis>>, FlorenceError> {
+        let mut decodings = self.begin(encoded, &vec![options; encoded.lengths.len()])?;
+        let mut running: Vec<&mut Decoding> = decodings.iter_mut().collect();
+        while !running.is_empty() {
+            let progress = self.advance(&mut running)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let mut progress = progress.into_iter();
+            running.retain(|_| progress.next() == Some(Progress::Running));
+        }
+        Ok(decodings.into_iter().map(Decoding::into_hypotheses).collect())
+    }
+}
