@@ -152,6 +152,85 @@ async fn answers_do_not_depend_on_company() {
     }
 }
 
+/// Requests that join and leave while others are under way, of every task, with beams and lengths of their own.
+#[tokio::test]
+async fn requests_under_way_together_answer_as_alone() {
+    let engine = Arc::new(engine());
+    engine.loaded().await;
+    let mut random = Random::new(11);
+    let tasks = [
+        "<CAPTION>",
+        "<OD>",
+        "<CAPTION_TO_PHRASE_GROUNDING>two red stars and a blue cross",
+        "<DENSE_REGION_CAPTION>",
+        "<CAPTION_TO_PHRASE_GROUNDING>circle",
+        "<REGION_PROPOSAL>",
+        "what is this?",
+    ];
+    let requests: Vec<Request> = (0..40)
+        .map(|_| {
+            let side = 100 + random.below(100);
+            let picture = Arc::new(Scene::draw(&mut random, side).picture);
+            let prompts = (0..1 + random.below(12)).map(|_| tasks[random.below(tasks.len())].to_owned()).collect();
+            let options = GenerationOptions {
+                num_beams: 1 + random.below(4),
+                max_new_tokens: 1 + random.below(50),
+                ..Default::default()
+            };
+            Request { picture, prompts, options }
+        })
+        .collect();
+    let mut alone = vec![];
+    for request in &requests {
+        alone.push(engine.infer(request.clone()).await.unwrap());
+    }
+    let together: Vec<_> = requests
+        .into_iter()
+        .map(|request| {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { engine.infer(request).await.unwrap() })
+        })
+        .collect();
+    for (together, alone) in together.into_iter().zip(alone) {
+        for (reply, alone) in together.await.unwrap().iter().zip(&alone) {
+            assert_eq!((&reply.text, reply.stop), (&alone.text, alone.stop));
+            // Sums of products may differ in the last bits with the number of rows.
+            for (found, alone) in reply.answer.boxes().iter().zip(alone.answer.boxes()) {
+                assert!((found.score.unwrap() - alone.score.unwrap()).abs() < 1e-4, "{found:?} {alone:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_or_wrong_hurts_no_other() {
+    use serve_florence_2::engine::EngineError;
+
+    let engine = Arc::new(engine());
+    engine.loaded().await;
+    let picture = Arc::new(Scene::draw(&mut Random::new(3), 128).picture);
+    let request = |prompts: Vec<String>, max_new_tokens: usize| {
+        let options = GenerationOptions { max_new_tokens, ..Default::default() };
+        Request { picture: Arc::clone(&picture), prompts, options }
+    };
+    let good = request(vec!["<OD>".to_owned()], 60);
+    let expected = engine.infer(good.clone()).await.unwrap();
+    // Hundreds of answers that nobody waits for in the end.
+    let given_up = tokio::spawn({
+        let (engine, request) = (Arc::clone(&engine), request(vec!["<DETAILED_CAPTION>".to_owned(); 500], 500));
+        async move { engine.infer(request).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let wrong = engine.infer(request(vec!["<OD>".to_owned(), "<OD>cat".to_owned()], 60));
+    let (right, wrong) = tokio::join!(engine.infer(good.clone()), wrong);
+    assert_eq!(right.unwrap(), expected);
+    assert!(matches!(wrong, Err(EngineError::InvalidRequest(_))));
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    assert_eq!(engine.infer(good).await.unwrap(), expected);
+    assert_eq!(engine.infer(request(vec![], 5)).await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn wrong_prompts_and_options_are_the_callers_fault() {
     use serve_florence_2::engine::EngineError;

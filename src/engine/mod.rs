@@ -5,7 +5,10 @@
 
 mod device;
 mod error;
+mod features;
+mod load;
 mod model_engine;
+mod policy;
 mod request;
 mod worker;
 

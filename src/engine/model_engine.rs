@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use tokio::sync::{oneshot, watch};
 
+use super::load::load;
 use super::worker::Worker;
 use super::{BoxFuture, Deployment, DeviceChoice, Engine, EngineError, Precision, Reply, Request};
 use crate::models::ModelSource;
@@ -47,7 +48,7 @@ impl ModelEngine {
         let (queue, jobs) = mpsc::sync_channel(MAX_WAITING_REQUESTS);
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::load(&config, &state).map(|mut worker| worker.run(&jobs)))
+            .spawn(move || load(&config, &state).map(|model| Worker::new(model).run(&jobs)))
             .map_err(|error| EngineError::Internal(format!("cannot start a thread: {error}")))?;
         Ok(Self { queue, deployment })
     }

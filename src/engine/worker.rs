@@ -1,133 +1,229 @@
-//! The thread that owns a device: it loads the model and then answers one request after the other.
+//! The thread that owns a device: it loads the model, then answers requests, all that are under way together.
+//!
+//! Answers of any request share the steps of the decoder: they join when they are begun and leave when they are complete
+//! or nobody waits for them any more. [`policy`](super::policy) says what is next; this does it.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak, mpsc};
-use std::time::Instant;
+use std::sync::mpsc;
 
-use candle_core::Tensor;
-use tokio::sync::watch;
-
-use super::model_engine::{EngineConfig, Job};
-use super::{Deployment, EngineError, OpenDevice, Reply, Request, ServedModel};
+use super::features::FeatureCache;
+use super::model_engine::Job;
+use super::policy::{Action, Load};
+use super::{EngineError, Reply};
 use crate::florence::answer::PictureSize;
-use crate::florence::image::Picture;
-use crate::florence::{Florence, FlorenceError, Generation, Probe};
+use crate::florence::{Decoding, Florence, FlorenceError, Probe, Progress};
 
-/// Prompts of one picture that are answered together; more are answered in turns, so that a long list of classes takes
-/// no more memory than a short one.
-const MAX_PROMPTS_AT_ONCE: usize = 8;
-/// Pictures whose features are kept for further prompts of the same request, such as the second step of a cascade.
-const MAX_KEPT_FEATURES: usize = 8;
-
-/// A loaded model on its device.
+/// A loaded model on its device, with everything that it is working on.
 pub(super) struct Worker {
     model: Florence,
-    /// Features of the pictures seen last, while somebody still holds the picture.
-    features: Vec<(Weak<Picture>, Tensor)>,
+    features: FeatureCache,
+    /// Requests with prompts whose answers were not begun, in turn.
+    waiting: VecDeque<Task>,
+    /// Requests whose answers were all begun.
+    begun: Vec<Task>,
+    writing: Vec<Answer>,
+    /// Steps since the last admission.
+    steps: usize,
+    /// Number of the next request.
+    next_id: u64,
+}
+
+/// A request and how far it is.
+struct Task {
+    id: u64,
+    job: Job,
+    /// In the order of the prompts.
+    replies: Vec<Option<Reply>>,
+    /// Prompts whose answers were begun.
+    begun: usize,
+}
+
+/// An answer that is being written.
+struct Answer {
+    /// The request it belongs to.
+    task: u64,
+    /// Which of its prompts.
+    prompt: usize,
+    decoding: Decoding,
 }
 
 impl Worker {
-    /// Finds and loads the model, and says so in `deployment`; `None` when that failed.
-    pub fn load(config: &EngineConfig, deployment: &watch::Sender<Deployment>) -> Option<Self> {
-        let model_name = config.source.name();
-        let started = Instant::now();
-        let stage = |stage: &str| {
-            tracing::info!(model = model_name, "{stage}");
-            deployment.send_replace(Deployment::Loading { model_name: model_name.clone(), stage: stage.to_owned() });
-        };
-        let loaded = catch_unwind(AssertUnwindSafe(|| load_model(config, &stage)))
-            .unwrap_or_else(|_| Err(EngineError::Load("loading the model broke off".to_owned())));
-        match loaded {
-            Ok((model, served)) => {
-                let seconds = started.elapsed().as_secs_f32();
-                tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
-                deployment.send_replace(Deployment::Ready(served));
-                Some(Self { model, features: vec![] })
-            }
-            Err(error) => {
-                let message = error.to_string();
-                tracing::error!(model = model_name, "{message}");
-                deployment.send_replace(Deployment::Failed { model_name: model_name.clone(), message });
-                None
-            }
+    /// A worker without work.
+    pub fn new(model: Florence) -> Self {
+        Self {
+            model,
+            features: FeatureCache::default(),
+            waiting: VecDeque::new(),
+            begun: vec![],
+            writing: vec![],
+            steps: 0,
+            next_id: 0,
         }
     }
 
-    /// Answers requests until every handle of the engine is gone.
+    /// Answers requests until every handle of the engine is gone and all work is done.
     pub fn run(&mut self, jobs: &mpsc::Receiver<Job>) {
-        for Job { request, reply } in jobs {
-            if reply.is_closed() {
-                continue; // The client went away while the request waited.
+        loop {
+            self.waiting.retain(Task::is_wanted);
+            self.begun.retain(Task::is_wanted);
+            let (waiting, begun) = (&self.waiting, &self.begun);
+            self.writing.retain(|answer| waiting.iter().chain(begun).any(|task| task.id == answer.task));
+            match self.load().next_action() {
+                Action::Wait => match jobs.recv() {
+                    Ok(job) => self.take(job),
+                    Err(mpsc::RecvError) => return,
+                },
+                Action::Admit(answers) => self.admit(answers),
+                Action::Step => self.step(),
             }
-            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&request, &|| reply.is_closed())))
-                .unwrap_or_else(|_| Err(EngineError::Internal("a part of the model panicked".to_owned())));
-            // Nobody waiting any more is no error.
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn answer(&mut self, request: &Request, is_given_up: &dyn Fn() -> bool) -> Result<Vec<Reply>, EngineError> {
-        let picture = &request.picture;
-        let features = self.features_of(picture)?;
-        let size = PictureSize { width: picture.width(), height: picture.height() };
-        let mut replies = Vec::with_capacity(request.prompts.len());
-        for prompts in request.prompts.chunks(MAX_PROMPTS_AT_ONCE) {
-            if is_given_up() {
-                return Err(EngineError::Internal("the request was given up".to_owned()));
+            while let Ok(job) = jobs.try_recv() {
+                self.take(job);
             }
-            let questions: Vec<_> = prompts.iter().map(|prompt| (prompt.as_str(), size)).collect();
-            let rows = features.repeat((prompts.len(), 1, 1)).map_err(FlorenceError::from)?;
-            let found = self.model.generate(&rows, &questions, request.options)?;
-            replies.extend(found.into_iter().map(Reply::from));
         }
-        Ok(replies)
     }
 
-    /// Features `[1, positions, d_model]` of a picture, encoded once for as long as its requests last.
-    fn features_of(&mut self, picture: &Arc<Picture>) -> Result<Tensor, EngineError> {
-        self.features.retain(|(kept, _)| kept.strong_count() > 0);
-        if let Some((_, features)) = self.features.iter().find(|(kept, _)| kept.as_ptr() == Arc::as_ptr(picture)) {
-            return Ok(features.clone());
-        }
-        let pixels = self.model.pixels(picture, self.model.image_size())?;
-        let features = self.model.encode_pixels(&pixels, &mut Probe::none())?;
-        if self.features.len() >= MAX_KEPT_FEATURES {
-            self.features.remove(0);
-        }
-        self.features.push((Arc::downgrade(picture), features.clone()));
-        Ok(features)
+    fn load(&self) -> Load {
+        Load { writing: self.writing.len(), waiting: self.waiting.len(), steps: self.steps }
     }
-}
 
-fn load_model(config: &EngineConfig, stage: &dyn Fn(&str)) -> Result<(Florence, ServedModel), EngineError> {
-    let device = OpenDevice::open(config.device, config.precision)?;
-    let found = config.source.locate(stage).map_err(|error| EngineError::Load(error.to_string()))?;
-    stage("loading");
-    let model = Florence::load(&found.files, device.dtype, &device.device)
-        .map_err(|error| EngineError::Load(error.to_string()))?;
-    let served = ServedModel {
-        name: found.name,
-        source: found.origin,
-        custom: found.custom,
-        device: device.label.clone(),
-        precision: device.precision_name().to_owned(),
-        hardware: device.hardware,
-    };
-    Ok((model, served))
-}
-
-impl From<Generation> for Reply {
-    fn from(generation: Generation) -> Self {
-        Self { text: generation.text, answer: generation.answer, stop: generation.stop }
-    }
-}
-
-impl From<FlorenceError> for EngineError {
-    fn from(error: FlorenceError) -> Self {
-        if error.is_callers_fault() {
-            Self::InvalidRequest(error.to_string())
+    fn take(&mut self, job: Job) {
+        let replies = job.request.prompts.iter().map(|_| None).collect();
+        let task = Task { id: self.next_id, job, replies, begun: 0 };
+        self.next_id += 1;
+        if task.replies.is_empty() {
+            task.finish();
         } else {
-            Self::Internal(error.to_string().lines().next().unwrap_or_default().to_owned())
+            self.waiting.push_back(task);
         }
     }
+
+    /// Begins answers of the request whose turn it is; if it has more, it queues up again.
+    fn admit(&mut self, answers: usize) {
+        self.steps = 0;
+        let Some(mut task) = self.waiting.pop_front() else { return };
+        let count = answers.min(task.replies.len() - task.begun);
+        match contain(|| self.begin(&task, count)) {
+            Err(error) => self.fail(task, error),
+            Ok(decodings) => {
+                let answers = decodings.into_iter().zip(task.begun..);
+                self.writing.extend(answers.map(|(decoding, prompt)| Answer { task: task.id, prompt, decoding }));
+                task.begun += count;
+                if task.begun < task.replies.len() {
+                    self.waiting.push_back(task);
+                } else {
+                    self.begun.push(task);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, task: &Task, count: usize) -> Result<Vec<Decoding>, EngineError> {
+        let request = &task.job.request;
+        let features = self.features.get_or_encode(&request.picture, || {
+            let pixels = self.model.pixels(&request.picture, self.model.image_size())?;
+            self.model.encode_pixels(&pixels, &mut Probe::none())
+        })?;
+        let image_tokens = features.dim(1).map_err(FlorenceError::from)?;
+        let prompts = request.prompts.iter().skip(task.begun).take(count);
+        let prompts = prompts.map(|prompt| self.model.tokenize(prompt, image_tokens)).collect::<Result<Vec<_>, _>>()?;
+        let rows = features.repeat((count, 1, 1)).map_err(FlorenceError::from)?;
+        let encoded = self.model.encode(&rows, &prompts, &mut Probe::none())?;
+        Ok(self.model.begin(&encoded, &vec![request.options; count])?)
+    }
+
+    /// Writes one more token of every answer and hands over those that are complete.
+    fn step(&mut self) {
+        self.steps += 1;
+        let mut decodings: Vec<&mut Decoding> = self.writing.iter_mut().map(|answer| &mut answer.decoding).collect();
+        let progress = advance(&self.model, &mut decodings);
+        let mut running = Vec::with_capacity(self.writing.len());
+        for (answer, progress) in std::mem::take(&mut self.writing).into_iter().zip(progress) {
+            match progress {
+                Ok(Progress::Running) => running.push(answer),
+                Ok(Progress::Done) => self.complete(answer),
+                Err(error) => self.fail_task(answer.task, error),
+            }
+        }
+        self.writing = running;
+    }
+
+    /// Reads a complete answer; the last one of a request ends it.
+    fn complete(&mut self, Answer { task: id, prompt, decoding }: Answer) {
+        let Some(task) = self.begun.iter_mut().chain(&mut self.waiting).find(|task| task.id == id) else { return };
+        match contain(|| read(&self.model, task, prompt, decoding)) {
+            Err(error) => self.fail_task(id, error),
+            Ok(reply) => {
+                if let Some(slot) = task.replies.get_mut(prompt) {
+                    *slot = Some(reply);
+                }
+                if task.replies.iter().all(Option::is_some)
+                    && let Some(place) = self.begun.iter().position(|task| task.id == id)
+                {
+                    self.begun.swap_remove(place).finish();
+                }
+            }
+        }
+    }
+
+    fn fail_task(&mut self, id: u64, error: EngineError) {
+        if let Some(place) = self.begun.iter().position(|task| task.id == id) {
+            let task = self.begun.swap_remove(place);
+            self.fail(task, error);
+        } else if let Some(task) =
+            self.waiting.iter().position(|task| task.id == id).and_then(|at| self.waiting.remove(at))
+        {
+            self.fail(task, error);
+        }
+    }
+
+    /// Ends a request with an error; its other answers are given up.
+    fn fail(&mut self, task: Task, error: EngineError) {
+        self.writing.retain(|answer| answer.task != task.id);
+        // Nobody waiting any more is no error.
+        let _ = task.job.reply.send(Err(error));
+    }
+}
+
+impl Task {
+    /// Whether somebody waits for it.
+    fn is_wanted(&self) -> bool {
+        !self.job.reply.is_closed()
+    }
+
+    fn finish(self) {
+        let _ = self.job.reply.send(Ok(self.replies.into_iter().flatten().collect()));
+    }
+}
+
+fn read(model: &Florence, task: &Task, prompt: usize, decoding: Decoding) -> Result<Reply, EngineError> {
+    let request = &task.job.request;
+    let size = PictureSize { width: request.picture.width(), height: request.picture.height() };
+    let best = decoding.into_hypotheses().into_iter().next().ok_or(FlorenceError::NotFinite)?;
+    let prompt = request.prompts.get(prompt).map(String::as_str).unwrap_or_default();
+    let (text, answer) = model.read(prompt, &best, size)?;
+    Ok(Reply { text, answer, stop: best.stop })
+}
+
+/// Advances all answers together. Where that fails, or panics, half of them are tried at a time, down to single ones: what is
+/// wrong with one answer, or does not fit into the device's memory, is not the others' fault. A step that broke off can be
+/// repeated, because caches count a token only when every layer has written it.
+fn advance(model: &Florence, decodings: &mut [&mut Decoding]) -> Vec<Result<Progress, EngineError>> {
+    match contain(|| Ok(model.advance(decodings)?)) {
+        Ok(progress) => progress.into_iter().map(|progress| progress.map_err(EngineError::from)).collect(),
+        Err(error) if decodings.len() < 2 => vec![Err(error)],
+        Err(error) => {
+            tracing::warn!("a step of {} answers failed, trying halves: {error}", decodings.len());
+            let (left, right) = decodings.split_at_mut(decodings.len() / 2);
+            let mut progress = advance(model, left);
+            progress.extend(advance(model, right));
+            progress
+        }
+    }
+}
+
+/// Runs a part of the model; a panic in it is an error like any other.
+fn contain<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    let panicked = || Err(EngineError::Internal("a part of the model panicked".to_owned()));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| panicked())
 }
