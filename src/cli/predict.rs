@@ -22,6 +22,8 @@ pub fn run(args: &PredictArgs) -> CliResult<()> {
     let inquiry = inquiry(args)?;
     let pictures = list_pictures(&args.inputs)?;
     let config = args.model.engine_config()?;
+    // Here a missing model can still be told from a broken one.
+    config.source.locate(&|line| tracing::info!("{line}"))?;
     std::fs::create_dir_all(&args.output)
         .map_err(|error| CliError::Usage(format!("cannot write to {}: {error}", args.output.display())))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -14,7 +14,7 @@ pub enum ModelError {
         known: String,
     },
     /// The folder is not there or cannot be read.
-    #[error("cannot read the folder {folder}: {reason}")]
+    #[error("cannot load the folder {folder}: {reason}")]
     Folder {
         /// The folder.
         folder: String,

@@ -46,11 +46,15 @@ impl ModelSource {
     /// Chooses by `--weights`, `--model`, or neither, which means Florence-2-large.
     ///
     /// # Errors
-    /// A name that no model has, or a folder that cannot be read.
+    /// A name that no model has, or a folder that cannot be read or holds no checkpoint.
     pub fn choose(name: Option<&str>, folder: Option<&Path>) -> Result<Self, ModelError> {
         if let Some(folder) = folder {
             let unreadable = |reason: String| ModelError::Folder { folder: folder.display().to_string(), reason };
             std::fs::read_dir(folder).map_err(|error| unreadable(error.to_string()))?;
+            if !is_checkpoint(folder) {
+                let wanted = format!("{}, and {SAFETENSORS_FILE} or {PICKLE_FILE}", config::CONFIG_FILE);
+                return Err(unreadable(format!("a checkpoint has {wanted}")));
+            }
             return Ok(Self::Folder(folder.to_owned()));
         }
         let name = name.unwrap_or(DEFAULT_MODEL);
@@ -122,6 +126,11 @@ mod tests {
     #[test]
     fn a_folder_wins_and_must_be_readable() {
         let folder = tempfile::tempdir().unwrap();
+        let error = ModelSource::choose(None, Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("config.json"), "{error}");
+        for file in ["config.json", "pytorch_model.bin"] {
+            std::fs::write(folder.path().join(file), "{}").unwrap();
+        }
         let source = ModelSource::choose(Some("demo"), Some(folder.path())).unwrap();
         assert_eq!(source, ModelSource::Folder(folder.path().to_owned()));
         let error = ModelSource::choose(None, Some(&folder.path().join("absent"))).unwrap_err().to_string();
