@@ -182,6 +182,44 @@ fn configurations_that_do_not_fit_are_refused() {
     refused(&|config| config["text_config"]["encoder_layers"] = 9.into(), &["layers.", "is missing"]);
     refused(&|config| config["text_config"]["activation_function"] = "relu".into(), &["config.json", "relu"]);
     refused(&|config| config["text_config"]["encoder_attention_heads"] = 7.into(), &["config.json", "7 heads"]);
+    refused(
+        &|config| config["text_config"]["decoder_start_token_id"] = 4_000_000_000u32.into(),
+        &["4000000000", "rows"],
+    );
+    refused(&|config| config["vision_config"]["window_size"] = 10_000_000.into(), &["config.json", "window"]);
+    refused(&|config| config["vision_config"]["patch_padding"][0] = u64::MAX.into(), &["config.json", "kernel"]);
     refused(&|config| config["vision_config"]["depths"] = serde_json::json!([1, 1]), &["config.json", "lists"]);
     refused(&|config| drop(config.as_object_mut().unwrap().remove("vision_config")), &["config.json", "vision_config"]);
+}
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_embedding_is_refused() {
+    let checkpoint = Checkpoint::copy("original");
+    let mut tokenizer = support::read_json(&checkpoint.path("tokenizer.json"));
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocabulary.insert("unheard-of".to_owned(), 70_000.into());
+    std::fs::write(checkpoint.path("tokenizer.json"), tokenizer.to_string()).unwrap();
+    checkpoint.fails_with(&["tokenizer.json", "rows"]);
+}
+
+/// The first token of an answer is the configuration's, unless the caller wants another.
+#[test]
+fn forced_tokens_come_from_the_configuration() {
+    use serve_florence_2::florence::Probe;
+    use serve_florence_2::florence::generation::{ForcedToken, GenerationOptions};
+    use serve_florence_2::florence::image::Picture;
+
+    let checkpoint = Checkpoint::copy("original");
+    checkpoint.edit_config(|config| config["text_config"]["forced_bos_token_id"] = 5.into());
+    let model = checkpoint.load().unwrap();
+    let picture = Picture::new(9, 9, vec![50; 9 * 9 * 3]).unwrap();
+    let pixels = model.pixels(&picture, model.image_size()).unwrap();
+    let features = model.encode_pixels(&pixels, &mut Probe::none()).unwrap();
+    let prompt = model.tokenize("<OD>", features.dim(1).unwrap()).unwrap();
+    let encoded = model.encode(&features, &[prompt], &mut Probe::none()).unwrap();
+    let first = |forced_bos| {
+        let options = GenerationOptions { forced_bos, max_new_tokens: 6, ..Default::default() };
+        model.search(&encoded, options).unwrap()[0][0].ids[1]
+    };
+    assert_eq!((first(ForcedToken::OfModel), first(ForcedToken::Id(8))), (5, 8));
 }

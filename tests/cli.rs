@@ -197,3 +197,28 @@ fn predict_writes_annotations_and_reports_bad_files_at_the_end() {
     assert!(error.contains("c.png") && error.contains("1 of 3 pictures failed"), "{error}");
     assert!(annotations.join("b.png.json").is_file());
 }
+
+#[test]
+fn predict_overwrites_no_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    draw_scene(folder.path(), "shot.jpg", 5);
+    let other = draw_scene(folder.path(), "shot.jpg.png", 6);
+    let before = std::fs::read(&other).unwrap();
+    let output = run(&["predict", text(folder.path()), "--model", "demo", "--output", text(folder.path()), "--draw"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("shot.jpg.png is already there"));
+    assert_eq!(std::fs::read(&other).unwrap(), before);
+}
+
+/// A model that loops writes captions that do not fit behind the picture.
+#[test]
+fn captions_of_any_length_are_grounded() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let output = tempfile::tempdir().unwrap();
+    for picture in ["scene_a.png", "scene_b.png", "noise.png", "gradient.png", "checker.png"] {
+        let picture = fixtures.join("images").join(picture);
+        let weights = fixtures.join("tiny_a/original");
+        let arguments = ["predict", text(&picture), "--weights", text(&weights), "--output", text(output.path())];
+        assert!(run(&arguments).status.success(), "{}", picture.display());
+    }
+}

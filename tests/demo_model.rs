@@ -232,6 +232,31 @@ async fn a_request_that_is_given_up_or_wrong_hurts_no_other() {
 }
 
 #[tokio::test]
+async fn more_than_can_wait_is_refused_and_the_rest_is_answered() {
+    use serve_florence_2::engine::EngineError;
+
+    let engine = Arc::new(engine());
+    engine.loaded().await;
+    let picture = Arc::new(Picture::new(4, 4, vec![90; 48]).unwrap());
+    let ask = |_| {
+        let options = GenerationOptions { max_new_tokens: 3, ..Default::default() };
+        let request = Request { picture: Arc::clone(&picture), prompts: vec!["<OD>".to_owned()], options };
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { engine.infer(request).await })
+    };
+    let asked: Vec<_> = (0..600).map(ask).collect();
+    let (mut answered, mut refused) = (0, 0);
+    for answer in asked {
+        match answer.await.unwrap() {
+            Ok(replies) => answered += replies.len(),
+            Err(EngineError::Overloaded) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(answered >= 256 && refused > 0 && answered + refused == 600, "{answered} answered, {refused} refused");
+}
+
+#[tokio::test]
 async fn wrong_prompts_and_options_are_the_callers_fault() {
     use serve_florence_2::engine::EngineError;
 
@@ -243,7 +268,11 @@ async fn wrong_prompts_and_options_are_the_callers_fault() {
     };
     let short = GenerationOptions { max_new_tokens: 5, ..Default::default() };
     let too_long = ask("a red circle ".repeat(400), short).await;
-    assert!(matches!(&too_long, Err(EngineError::InvalidRequest(why)) if why.contains("at most 495")), "{too_long:?}");
+    let is_clear = |error: &EngineError| matches!(error, EngineError::PromptTooLong { message, .. } if message.contains("at most 495"));
+    assert!(too_long.as_ref().is_err_and(is_clear), "{too_long:?}");
+    // Megabytes are refused without being read.
+    let endless = ask("a red circle ".repeat(1 << 18), short).await;
+    assert!(endless.as_ref().is_err_and(is_clear), "{endless:?}");
     assert!(matches!(ask("<OD>cat".to_owned(), short).await, Err(EngineError::InvalidRequest(_))));
     let no_beams = GenerationOptions { num_beams: 0, ..short };
     assert!(matches!(ask("<OD>".to_owned(), no_beams).await, Err(EngineError::InvalidRequest(_))));

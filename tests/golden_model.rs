@@ -6,13 +6,14 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use serve_florence_2::florence::answer::PictureSize;
-use serve_florence_2::florence::generation::{EarlyStopping, GenerationOptions};
+use serve_florence_2::florence::generation::{EarlyStopping, ForcedToken, GenerationOptions};
 use serve_florence_2::florence::image::Picture;
 use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, Probe};
 
@@ -86,7 +87,8 @@ fn check_set(root: &Path, set: &Path, checkpoint: &CheckpointCase, compared: &mu
     for case in support::read_json(&set.join("golden.json"))["cases"].as_array().unwrap() {
         let name = format!("{} {} {}", set.display(), checkpoint.folder.display(), case["name"]);
         let tensors = candle_core::safetensors::load(set.join(case["file"].as_str().unwrap()), &Device::Cpu).unwrap();
-        let case = Case { name, json: case, tensors, model: &model, is_native: checkpoint.is_native };
+        let seen = RefCell::default();
+        let case = Case { name, json: case, tensors, model: &model, is_native: checkpoint.is_native, seen };
         case.check(root, compared);
     }
 }
@@ -97,6 +99,8 @@ struct Case<'a> {
     tensors: HashMap<String, Tensor>,
     model: &'a Florence,
     is_native: bool,
+    /// Names of the golden tensors that were compared.
+    seen: RefCell<HashSet<String>>,
 }
 
 impl Case<'_> {
@@ -126,6 +130,16 @@ impl Case<'_> {
         for generate in self.json["generate"].as_array().unwrap() {
             self.search(&encoded, generate, &prompts, &pictures, compared);
         }
+        self.check_nothing_left();
+    }
+
+    /// Every golden tensor was compared, but for those that tell how to read the others.
+    fn check_nothing_left(&self) {
+        let is_help =
+            |name: &str| ["input_ids", "attention_mask", "teacher_ids"].contains(&name) || name.ends_with("_ids");
+        let seen = self.seen.borrow();
+        let left: Vec<_> = self.tensors.keys().filter(|name| !is_help(name) && !seen.contains(*name)).collect();
+        assert!(left.is_empty(), "{}: {left:?} were not compared", self.name);
     }
 
     /// Compares a tensor with the golden one of that name, if there is one.
@@ -134,11 +148,16 @@ impl Case<'_> {
         let stage = name.strip_prefix("vision.").and_then(|rest| rest.split_once(".block"));
         let alias = stage.map(|(stage, _)| format!("vision.{stage}.out"));
         let Some(expected) = self.tensors.get(name) else {
-            return match alias.filter(|_| name.ends_with(".channel")).and_then(|alias| self.tensors.get(&alias)) {
-                Some(expected) if is_last_pair(name, self.model) => self.compare_values(name, tensor, expected),
+            let alias_name = alias.filter(|_| name.ends_with(".channel")).unwrap_or_default();
+            return match self.tensors.get(&alias_name) {
+                Some(expected) if is_last_pair(name, self.model) => {
+                    self.seen.borrow_mut().insert(alias_name);
+                    self.compare_values(name, tensor, expected)
+                }
                 _ => 0,
             };
         };
+        self.seen.borrow_mut().insert(name.to_owned());
         self.compare_values(name, tensor, expected)
     }
 
@@ -177,12 +196,19 @@ impl Case<'_> {
             let logits = self.model.step(&vec![token; rows], &mut caches, probe).unwrap();
             compared.tensors += self.compare(&format!("logits_step{step}"), &logits);
             compared.tensors += self.compare_top(&format!("logits_step{step}_top64"), &logits);
+            if !self.is_native {
+                // A native checkpoint's further rows of vocabulary belong to the sum.
+                compared.tensors += self.compare(&format!("logits_step{step}_lse"), &logits.log_sum_exp(1).unwrap());
+            } else {
+                self.seen.borrow_mut().insert(format!("logits_step{step}_lse"));
+            }
         }
     }
 
     /// Where the vocabulary is large only the greatest logits were kept, as `PREFIX_ids` and `PREFIX_values`.
     fn compare_top(&self, prefix: &str, logits: &Tensor) -> usize {
         let Some(ids) = self.tensors.get(&format!("{prefix}_ids")) else { return 0 };
+        self.seen.borrow_mut().insert(format!("{prefix}_values"));
         let picked = logits.gather(&ids.to_dtype(DType::U32).unwrap().contiguous().unwrap(), 1).unwrap();
         self.compare_values("logits", &picked, &self.tensors[&format!("{prefix}_values")])
     }
@@ -223,6 +249,7 @@ impl Case<'_> {
         let sequences: Vec<Vec<Vec<u32>>> = serde_json::from_value(sequences.clone()).unwrap();
         assert_eq!(found.len(), sequences.len());
         for (row, (found, expected)) in found.iter().zip(&sequences).enumerate() {
+            assert!(found.len() >= expected.len().min(returned), "{name} row {row} found only {}", found.len());
             // With one new token the lower ranks tie at minus infinity.
             let compared_ranks = if options.max_new_tokens == 1 { 1 } else { returned };
             for (rank, (found, expected)) in found.iter().zip(expected).take(compared_ranks).enumerate() {
@@ -278,9 +305,9 @@ fn tolerance(name: &str) -> f32 {
 /// Options of a golden case, whose defaults are not ours, and how many answers it kept.
 fn options(args: &Value) -> (GenerationOptions, usize) {
     let count = |key: &str, default: usize| args.get(key).map_or(default, |value| value.as_u64().unwrap() as usize);
-    let forced = |key: &str, default: u32| match args.get(key).map(|value| value.as_i64().unwrap()) {
-        None => Some(default),
-        Some(id) => u32::try_from(id).ok(),
+    let forced = |key: &str| match args.get(key).map(|value| value.as_i64().unwrap()) {
+        None => ForcedToken::OfModel,
+        Some(id) => u32::try_from(id).map_or(ForcedToken::Off, ForcedToken::Id),
     };
     let early_stopping = match args.get("early_stopping") {
         None | Some(Value::Bool(true)) => EarlyStopping::Always,
@@ -293,8 +320,8 @@ fn options(args: &Value) -> (GenerationOptions, usize) {
         length_penalty: args.get("length_penalty").map_or(1.0, |value| value.as_f64().unwrap() as f32),
         no_repeat_ngram_size: count("no_repeat_ngram_size", 3),
         early_stopping,
-        forced_bos: forced("forced_bos_token_id", 0),
-        forced_eos: forced("forced_eos_token_id", 2),
+        forced_bos: forced("forced_bos_token_id"),
+        forced_eos: forced("forced_eos_token_id"),
     };
     (options, count("num_return_sequences", options.num_beams))
 }

@@ -43,14 +43,6 @@ async fn the_default_captions_and_grounds_the_caption() {
 }
 
 #[tokio::test]
-async fn a_caption_is_kept_short_enough_to_be_grounded() {
-    let (session, engine) = session();
-    infer(&session, json!({})).await.unwrap();
-    let limits: Vec<_> = engine.asked().iter().map(|asked| asked.max_new_tokens).collect();
-    assert_eq!(limits, [400, 1024]);
-}
-
-#[tokio::test]
 async fn a_text_without_a_task_is_grounded() {
     let (session, engine) = session();
     let annotation = infer(&session, json!({"mapping": null, "mode": "text_prompt", "text": "wheel"})).await.unwrap();

@@ -57,7 +57,9 @@ impl From<FlorenceError> for CliError {
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Device(_) | EngineError::InvalidRequest(_) => Self::Usage(error.to_string()),
+            EngineError::Device(_) | EngineError::InvalidRequest(_) | EngineError::PromptTooLong { .. } => {
+                Self::Usage(error.to_string())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -1,5 +1,7 @@
 //! `generate`: the model's own output, for comparing it with other implementations.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -35,16 +37,27 @@ pub fn run(args: &GenerateArgs) -> CliResult<()> {
 }
 
 fn answer(model: &Florence, batch: &[(&Path, &str)], args: &GenerateArgs) -> CliResult<Vec<Generation>> {
+    let mut encoded: HashMap<&Path, (Tensor, PictureSize)> = HashMap::new();
     let mut features = vec![];
     let mut questions = vec![];
     for (file, prompt) in batch {
-        let picture = read_picture(file)?;
-        let pixels = model.pixels(&picture, args.image_size.unwrap_or_else(|| model.image_size()))?;
-        features.push(model.encode_pixels(&pixels, &mut Probe::none())?);
-        questions.push((*prompt, PictureSize { width: picture.width(), height: picture.height() }));
+        // A picture with several prompts is encoded once.
+        let (known, size) = match encoded.entry(file) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(encode(model, file, args)?),
+        };
+        features.push(known.clone());
+        questions.push((*prompt, *size));
     }
     let features = Tensor::cat(&features, 0).map_err(FlorenceError::from)?;
     Ok(model.generate(&features, &questions, args.options())?)
+}
+
+fn encode(model: &Florence, file: &Path, args: &GenerateArgs) -> CliResult<(Tensor, PictureSize)> {
+    let picture = read_picture(file)?;
+    let pixels = model.pixels(&picture, args.image_size.unwrap_or_else(|| model.image_size()))?;
+    let size = PictureSize { width: picture.width(), height: picture.height() };
+    Ok((model.encode_pixels(&pixels, &mut Probe::none())?, size))
 }
 
 /// Pictures with their prompts; a single one of either serves all of the others.

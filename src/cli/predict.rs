@@ -53,15 +53,18 @@ impl Prediction<'_> {
     async fn predict_all<'p>(&self, pictures: &'p [PathBuf]) -> Vec<(&'p Path, String)> {
         let progress = progress_bar(pictures.len());
         let mut failures = vec![];
-        let mut written: HashMap<PathBuf, &Path> = HashMap::new();
+        // Neither what was written before nor a picture of the run is overwritten.
+        let mut written: HashMap<PathBuf, &Path> =
+            pictures.iter().map(|picture| (canonical(picture), picture.as_path())).collect();
         for file in pictures {
-            let target = self.target(file, "json");
-            let result = match written.get(&target) {
-                Some(first) => Err(format!("{} was already written for {}", target.display(), first.display())),
-                None => self.predict(file, &target).await,
+            let targets = self.targets(file);
+            let taken = targets.iter().find_map(|target| Some((target, written.get(target)?)));
+            let result = match taken {
+                Some((target, first)) => Err(format!("{} is already there for {}", target.display(), first.display())),
+                None => self.predict(file, &targets).await,
             };
             match result {
-                Ok(()) => drop(written.insert(target, file)),
+                Ok(()) => written.extend(targets.map(|target| (target, file.as_path()))),
                 Err(reason) => failures.push((file.as_path(), reason)),
             }
             progress.inc(1);
@@ -70,7 +73,7 @@ impl Prediction<'_> {
         failures
     }
 
-    async fn predict(&self, file: &Path, target: &Path) -> Result<(), String> {
+    async fn predict(&self, file: &Path, [target, drawing]: &[PathBuf; 2]) -> Result<(), String> {
         let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
         let picture = Arc::new(decode(&bytes, &DecodeOptions::default()).map_err(|error| error.to_string())?);
         let annotation = self.session.infer_picture(Arc::clone(&picture), None, &self.inquiry).await;
@@ -78,21 +81,27 @@ impl Prediction<'_> {
         let json = serde_json::to_vec(&annotation).map_err(|error| error.to_string())?;
         std::fs::write(target, json).map_err(|error| format!("cannot write {}: {error}", target.display()))?;
         if self.args.draw {
-            let target = self.target(file, "png");
             draw(&picture, &annotation)
-                .save(&target)
-                .map_err(|error| format!("cannot write {}: {error}", target.display()))?;
+                .save(drawing)
+                .map_err(|error| format!("cannot write {}: {error}", drawing.display()))?;
         }
         Ok(())
     }
 
-    /// `OUTPUT/<file name>.EXTENSION`, which never is the picture itself.
-    fn target(&self, file: &Path, extension: &str) -> PathBuf {
-        let mut name = file.file_name().unwrap_or_default().to_owned();
-        name.push(".");
-        name.push(extension);
-        self.args.output.join(name)
+    /// `OUTPUT/<file name>.json`, and `.png` for the drawing.
+    fn targets(&self, file: &Path) -> [PathBuf; 2] {
+        ["json", "png"].map(|extension| {
+            let mut name = file.file_name().unwrap_or_default().to_owned();
+            name.push(".");
+            name.push(extension);
+            canonical(&self.args.output).join(name)
+        })
     }
+}
+
+/// The one name of a path, whatever way it was written.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 fn draw(picture: &Picture, annotation: &Annotation) -> image::RgbImage {
@@ -161,12 +170,14 @@ fn progress_bar(count: usize) -> ProgressBar {
 }
 
 fn report(failures: &[(&Path, String)], count: usize) -> CliResult<()> {
+    if let ([(file, reason)], 1) = (failures, count) {
+        return Err(CliError::Failed(format!("{}: {reason}", file.display())));
+    }
     for (file, reason) in failures {
         tracing::error!("{}: {reason}", file.display());
     }
     match failures {
         [] => Ok(()),
-        [(file, reason)] if count == 1 => Err(CliError::Failed(format!("{}: {reason}", file.display()))),
         _ => Err(CliError::Failed(format!("{} of {count} pictures failed", failures.len()))),
     }
 }

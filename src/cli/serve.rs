@@ -8,7 +8,7 @@ use tokio::signal;
 
 use super::args::ServeArgs;
 use super::error::{CliError, CliResult};
-use crate::engine::ModelEngine;
+use crate::engine::{ModelEngine, OpenDevice};
 use crate::media::DecodeOptions;
 use crate::models::Catalog;
 use crate::server::{AppState, Identity, router, serve};
@@ -19,6 +19,8 @@ use crate::telemetry;
 pub fn run(args: &ServeArgs) -> CliResult<()> {
     telemetry::start();
     let config = args.model.engine_config()?;
+    // A device that is not there is the caller's mistake, to be told now and not in the background.
+    drop(OpenDevice::open(config.device, config.precision)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Why a request got no answers.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 pub enum EngineError {
     /// No model is deployed.
     #[error("no model is deployed")]
@@ -14,6 +14,14 @@ pub enum EngineError {
     /// The caller's prompt or options cannot be served.
     #[error("{0}")]
     InvalidRequest(String),
+    /// The prompt does not fit behind the picture.
+    #[error("{message}")]
+    PromptTooLong {
+        /// Which prompt, and what would fit.
+        message: String,
+        /// How much of it fits, from 0 to 1.
+        fitting_share: f64,
+    },
     /// More is waiting than the engine takes.
     #[error("too many requests are waiting")]
     Overloaded,

@@ -55,6 +55,12 @@ fn load_model(config: &EngineConfig, stage: &dyn Fn(&str)) -> Result<(Florence, 
 
 impl From<FlorenceError> for EngineError {
     fn from(error: FlorenceError) -> Self {
+        if let FlorenceError::PromptTooLong { tokens, most, .. } = error {
+            return Self::PromptTooLong {
+                message: error.to_string(),
+                fitting_share: most as f64 / tokens.max(1) as f64,
+            };
+        }
         if error.is_callers_fault() {
             Self::InvalidRequest(error.to_string())
         } else {

@@ -5,7 +5,7 @@
 pub const MAX_ANSWERS: usize = 8;
 /// Steps between two admissions while answers are being written: a picture takes as long to encode as many steps, and whoever
 /// is waiting for the rest of an answer should not wait for every newcomer's picture first.
-const STEPS_BETWEEN_ADMISSIONS: usize = 8;
+const STEPS_BETWEEN_ADMISSIONS: usize = 2;
 
 /// How much there is to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

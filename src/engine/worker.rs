@@ -7,12 +7,17 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
+use candle_core::Tensor;
+
 use super::features::FeatureCache;
 use super::model_engine::Job;
 use super::policy::{Action, Load};
 use super::{EngineError, Reply};
 use crate::florence::answer::PictureSize;
 use crate::florence::{Decoding, Florence, FlorenceError, Probe, Progress};
+
+/// Requests that are taken in turns; the others wait in the channel.
+const MAX_TAKEN: usize = 16;
 
 /// A loaded model on its device, with everything that it is working on.
 pub(super) struct Worker {
@@ -37,6 +42,8 @@ struct Task {
     replies: Vec<Option<Reply>>,
     /// Prompts whose answers were begun.
     begun: usize,
+    /// Features of its picture, once they are known.
+    features: Option<Tensor>,
 }
 
 /// An answer that is being written.
@@ -77,7 +84,10 @@ impl Worker {
                 Action::Admit(answers) => self.admit(answers),
                 Action::Step => self.step(),
             }
-            while let Ok(job) = jobs.try_recv() {
+            // What is not taken waits in the channel, which is bounded, so that too much is refused and not hoarded.
+            while self.waiting.len() < MAX_TAKEN
+                && let Ok(job) = jobs.try_recv()
+            {
                 self.take(job);
             }
         }
@@ -89,7 +99,7 @@ impl Worker {
 
     fn take(&mut self, job: Job) {
         let replies = job.request.prompts.iter().map(|_| None).collect();
-        let task = Task { id: self.next_id, job, replies, begun: 0 };
+        let task = Task { id: self.next_id, job, replies, begun: 0, features: None };
         self.next_id += 1;
         if task.replies.is_empty() {
             task.finish();
@@ -103,7 +113,7 @@ impl Worker {
         self.steps = 0;
         let Some(mut task) = self.waiting.pop_front() else { return };
         let count = answers.min(task.replies.len() - task.begun);
-        match contain(|| self.begin(&task, count)) {
+        match contain(|| self.begin(&mut task, count)) {
             Err(error) => self.fail(task, error),
             Ok(decodings) => {
                 let answers = decodings.into_iter().zip(task.begun..);
@@ -118,12 +128,16 @@ impl Worker {
         }
     }
 
-    fn begin(&mut self, task: &Task, count: usize) -> Result<Vec<Decoding>, EngineError> {
+    fn begin(&mut self, task: &mut Task, count: usize) -> Result<Vec<Decoding>, EngineError> {
         let request = &task.job.request;
-        let features = self.features.get_or_encode(&request.picture, || {
-            let pixels = self.model.pixels(&request.picture, self.model.image_size())?;
-            self.model.encode_pixels(&pixels, &mut Probe::none())
-        })?;
+        let features = match &task.features {
+            Some(features) => features.clone(),
+            None => self.features.get_or_encode(&request.picture, || {
+                let pixels = self.model.pixels(&request.picture, self.model.image_size())?;
+                self.model.encode_pixels(&pixels, &mut Probe::none())
+            })?,
+        };
+        task.features = Some(features.clone());
         let image_tokens = features.dim(1).map_err(FlorenceError::from)?;
         let prompts = request.prompts.iter().skip(task.begun).take(count);
         let prompts = prompts.map(|prompt| self.model.tokenize(prompt, image_tokens)).collect::<Result<Vec<_>, _>>()?;
@@ -207,7 +221,7 @@ fn read(model: &Florence, task: &Task, prompt: usize, decoding: Decoding) -> Res
 
 /// Advances all answers together. Where that fails, or panics, half of them are tried at a time, down to single ones: what is
 /// wrong with one answer, or does not fit into the device's memory, is not the others' fault. A step that broke off can be
-/// repeated, because caches count a token only when every layer has written it.
+/// repeated: caches count a token only when its logits are there.
 fn advance(model: &Florence, decodings: &mut [&mut Decoding]) -> Vec<Result<Progress, EngineError>> {
     match contain(|| Ok(model.advance(decodings)?)) {
         Ok(progress) => progress.into_iter().map(|progress| progress.map_err(EngineError::from)).collect(),

@@ -86,6 +86,12 @@ pub struct TextConfig {
     /// Id that ends an answer.
     #[serde(default = "default_eos")]
     pub eos_token_id: u32,
+    /// Id that every answer begins with, unless the caller wants another.
+    #[serde(default)]
+    pub forced_bos_token_id: Option<u32>,
+    /// Id that ends an answer of the greatest length.
+    #[serde(default = "default_forced_eos")]
+    pub forced_eos_token_id: Option<u32>,
     /// Id that the decoder starts from.
     #[serde(default = "default_eos")]
     pub decoder_start_token_id: u32,
@@ -131,6 +137,10 @@ struct PreprocessorFile {
     resample: u32,
     #[serde(default)]
     do_center_crop: Option<bool>,
+    #[serde(default)]
+    do_normalize: Option<bool>,
+    #[serde(default)]
+    do_rescale: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +153,10 @@ struct Size {
 const BICUBIC: u32 = 3;
 /// Sides beyond this are a mistake in the file; the published checkpoints use 768.
 const MAX_SIDE: u32 = 8192;
+/// Kernels and windows beyond this are a mistake in the file; the published checkpoints use 12 at most.
+const MAX_KERNEL: usize = 256;
+/// Likewise for the width of a stage; 2048 at most.
+const MAX_WIDTH: usize = 1 << 16;
 /// DaViT has four stages in every published checkpoint; the code holds no fixed number, this only bounds nonsense.
 const MAX_STAGES: usize = 8;
 
@@ -172,6 +186,10 @@ const fn default_pad() -> u32 {
 }
 const fn default_eos() -> u32 {
     2
+}
+#[allow(clippy::unnecessary_wraps, reason = "the field may also be null")]
+const fn default_forced_eos() -> Option<u32> {
+    Some(default_eos())
 }
 fn default_activation() -> String {
     "gelu".to_owned()
@@ -245,7 +263,14 @@ impl VisionConfig {
             }
         }
         known(self.patch_stride.iter().all(|&stride| stride > 0), "a patch_stride of 0")?;
-        known(self.window_size > 0, "a window_size of 0")?;
+        let geometry = self.patch_size.iter().chain(&self.patch_stride).chain(&self.patch_padding);
+        known(
+            geometry.chain([&self.window_size]).all(|&pixels| pixels <= MAX_KERNEL),
+            "a kernel or window of that size",
+        )?;
+        known(self.window_size > 0 && self.patch_size.iter().all(|&size| size > 0), "a kernel or window of 0")?;
+        known(self.dim_embed.iter().all(|&dim| dim <= MAX_WIDTH), "a dim_embed of that size")?;
+        known(self.mlp_ratio > 0.0 && self.mlp_ratio <= 64.0, &format!("mlp_ratio {}", self.mlp_ratio))?;
         known(self.activation_function == "gelu", &format!("vision activation {:?}", self.activation_function))?;
         let sources = self.image_feature_source.as_deref();
         known(
@@ -277,6 +302,8 @@ impl PreprocessorFile {
         }
         known(self.resample == BICUBIC, &format!("resample {}", self.resample))?;
         known(self.do_center_crop != Some(true), "do_center_crop")?;
+        known(self.do_normalize != Some(false), "do_normalize false")?;
+        known(self.do_rescale != Some(false), "do_rescale false")?;
         known(self.image_std.iter().all(|&std| std > 0.0), "an image_std of 0")
     }
 }

@@ -1,10 +1,10 @@
 //! Answers that are being written, one token a step, each at its own pace and by its own rules.
 
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{IndexOp, Tensor};
 
 use super::bart::{DecoderCache, Encoded};
 use super::error::FlorenceError;
-use super::generation::{GenerationOptions, Hypothesis, Rules, Search, Step};
+use super::generation::{GenerationOptions, Hypothesis, ModelTokens, Rules, Search, Step};
 use super::model::Florence;
 use super::probe::Probe;
 
@@ -59,8 +59,13 @@ impl Florence {
     /// Options that make no search, and the device's errors.
     pub fn begin(&self, encoded: &Encoded, options: &[GenerationOptions]) -> Result<Vec<Decoding>, FlorenceError> {
         let text = &self.config().text;
-        let (start, eos, positions) = (text.decoder_start_token_id, text.eos_token_id, self.max_new_tokens());
-        let rules = options.iter().map(|options| Rules::new(*options, start, eos, positions));
+        let tokens = ModelTokens {
+            start: text.decoder_start_token_id,
+            eos: text.eos_token_id,
+            forced_bos: text.forced_bos_token_id,
+            forced_eos: text.forced_eos_token_id,
+        };
+        let rules = options.iter().map(|options| Rules::new(*options, tokens, self.max_new_tokens()));
         let rules = rules.collect::<Result<Vec<_>, _>>()?;
         let beams: Vec<usize> = options.iter().map(|options| options.num_beams).collect();
         let caches = self.caches(encoded, &beams)?;
@@ -80,7 +85,7 @@ impl Florence {
     ) -> Result<Vec<Result<Progress, FlorenceError>>, FlorenceError> {
         let tokens: Vec<u32> = decodings.iter().flat_map(|decoding| decoding.search.last_tokens()).collect();
         let mut caches: Vec<&mut DecoderCache> = decodings.iter_mut().map(|decoding| &mut decoding.cache).collect();
-        let logits = self.step(&tokens, &mut caches, &mut Probe::none())?.to_device(&Device::Cpu)?;
+        let logits = self.step(&tokens, &mut caches, &mut Probe::none())?;
         let mut start = 0;
         let progress = decodings.iter_mut().map(|decoding| {
             let rows = start..start + decoding.rows();

@@ -56,7 +56,9 @@ pub enum FlorenceError {
     #[error(transparent)]
     Prompt(#[from] PromptError),
     /// The prompt does not fit behind the picture.
-    #[error("the prompt has {tokens} tokens; behind a picture of {image_tokens} this model takes at most {most}")]
+    #[error(
+        "the prompt has {tokens} tokens or more; behind a picture of {image_tokens} this model takes at most {most}"
+    )]
     PromptTooLong {
         /// Tokens of the prompt, with start and end.
         tokens: usize,

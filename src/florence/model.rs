@@ -4,19 +4,22 @@ use candle_core::{DType, Device, Tensor};
 
 use super::answer::{self, Answer, PictureSize, StopReason};
 use super::bart::{Decoder, DecoderCache, Encoded, Encoder, TokenEmbedding};
-use super::config::Config;
+use super::config::{CONFIG_FILE, Config};
 use super::error::{CheckpointResult, FlorenceError};
 use super::files::CheckpointFiles;
 use super::generation::{GenerationOptions, Hypothesis};
 use super::image::{Picture, normalize, resize_bicubic};
 use super::probe::Probe;
 use super::task::{Task, expand_prompt};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{TOKENIZER_FILE, Tokenizer};
 use super::vision::{DaViT, Projector};
 use super::weights::Weights;
 
 /// Name of the text model in the checkpoint's tree of tensors.
 const TEXT_MODEL: &str = "language_model.model";
+
+/// No token of the published vocabulary stands for more bytes.
+const MAX_TOKEN_BYTES: usize = 128;
 
 /// A loaded checkpoint.
 pub struct Florence {
@@ -70,7 +73,25 @@ impl Florence {
             dtype,
         };
         weights.check_nothing_left()?;
+        model.check_ids(files)?;
         Ok(model)
+    }
+
+    /// Refuses a tokenizer or a configuration whose ids the embedding does not hold: each request would fail on one.
+    fn check_ids(&self, files: &CheckpointFiles) -> CheckpointResult<()> {
+        let rows = self.embedding.vocabulary();
+        let text = &self.config.text;
+        let named = [Some(text.decoder_start_token_id), Some(text.eos_token_id), Some(text.pad_token_id)];
+        let named = named.into_iter().chain([text.forced_bos_token_id, text.forced_eos_token_id]).flatten();
+        let is_beyond = |id: u32| id as usize >= rows;
+        if let Some(id) = named.into_iter().find(|id| is_beyond(*id)) {
+            return Err(files.invalid(CONFIG_FILE, format!("names token {id}, but the embedding has {rows} rows")));
+        }
+        if is_beyond(self.tokenizer.greatest_id()) {
+            let id = self.tokenizer.greatest_id();
+            return Err(files.invalid(TOKENIZER_FILE, format!("has token {id}, but the embedding has {rows} rows")));
+        }
+        Ok(())
     }
 
     /// The checkpoint's configuration.
@@ -117,12 +138,15 @@ impl Florence {
     /// # Errors
     /// A prompt that its task refuses, or that does not fit behind the picture.
     pub fn tokenize(&self, prompt: &str, image_tokens: usize) -> Result<Vec<u32>, FlorenceError> {
-        let ids = self.tokenizer.encode(&expand_prompt(prompt)?)?;
+        let text = expand_prompt(prompt)?;
         let most = self.encoder.max_positions().saturating_sub(image_tokens);
-        if ids.len() > most {
-            return Err(FlorenceError::PromptTooLong { tokens: ids.len(), image_tokens, most });
+        let too_long = |tokens| FlorenceError::PromptTooLong { tokens, image_tokens, most };
+        // A text that cannot fit, however long its tokens are, is not worth the time that megabytes take.
+        if text.len() / MAX_TOKEN_BYTES > most {
+            return Err(too_long(text.len() / MAX_TOKEN_BYTES));
         }
-        Ok(ids)
+        let ids = self.tokenizer.encode(&text)?;
+        if ids.len() > most { Err(too_long(ids.len())) } else { Ok(ids) }
     }
 
     /// Encodes image features `[batch, positions, d_model]` together with a prompt for each.
@@ -159,8 +183,10 @@ impl Florence {
         Ok(self.decoder.caches(encoded, beams)?)
     }
 
-    /// Reads one more token of each row and gives the logits `[rows, vocabulary]` of the next, in f32. The rows are the beams
-    /// of the first cache, those of the second, and so on.
+    /// Reads one more token of each row and gives the logits `[rows, vocabulary]` of the next, in f32 on the CPU. The rows are
+    /// the beams of the first cache, those of the second, and so on.
+    ///
+    /// A step that fails leaves the caches as they were.
     ///
     /// # Errors
     /// The device's, and a step beyond the decoder's positions.
@@ -172,7 +198,10 @@ impl Florence {
     ) -> Result<Tensor, FlorenceError> {
         let ids = Tensor::new(tokens, &self.device)?.unsqueeze(1)?;
         let hidden = self.decoder.step(&self.embedding.embed(&ids)?, caches, probe)?;
-        Ok(self.embedding.logits(&hidden)?.to_dtype(DType::F32)?)
+        let logits = self.embedding.logits(&hidden)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+        // Errors of a device that works in the background have shown themselves by now.
+        caches.iter_mut().for_each(|cache| cache.advance());
+        Ok(logits)
     }
 
     /// Most tokens that an answer can have.

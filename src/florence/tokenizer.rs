@@ -83,6 +83,11 @@ impl Tokenizer {
         self.bpe.decode(ids, false).map_err(|error| FlorenceError::Tokenizer(error.to_string()))
     }
 
+    /// The greatest id that a text can become.
+    pub fn greatest_id(&self) -> u32 {
+        self.bpe.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
     /// Whether an id is one of the location tokens.
     pub fn is_location(&self, id: u32) -> bool {
         self.locations.contains(&id)

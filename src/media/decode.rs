@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::error::DecodeError;
 use super::format::{Format, format_name};
+use super::jpeg_scans::Scans;
 use super::orientation::upright;
 use super::{jpeg, raster};
 use crate::florence::image::Picture;
@@ -56,6 +57,16 @@ impl DecodeOptions {
         }
         Ok(())
     }
+}
+
+/// How many pixels a file says that it holds, without decoding them; `None` where that cannot be told.
+pub fn declared_pixels(bytes: &[u8]) -> Option<u64> {
+    let (width, height) = match Format::detect(bytes) {
+        Format::Unsupported(_) => (0, 0),
+        Format::Jpeg => Scans::of(bytes).size?,
+        Format::Raster(format) => catch_unwind(|| raster::declared_size(bytes, format)).ok()??,
+    };
+    Some(u64::from(width) * u64::from(height))
 }
 
 /// Decodes a picture: JPEG, PNG, WebP, BMP, TIFF, or the first frame of a GIF, recognised by content.

@@ -250,3 +250,15 @@ fn no_bytes_panic() {
         check(&bytes);
     }
 }
+
+#[test]
+fn declared_pixels_are_those_that_are_decoded() {
+    for format in FORMATS {
+        let picture = decode_default(&encoded_sample(format)).unwrap();
+        let pixels = u64::from(picture.width()) * u64::from(picture.height());
+        assert_eq!(declared_pixels(&encoded_sample(format)), Some(pixels), "{format:?}");
+    }
+    assert_eq!(declared_pixels(b"text"), Some(0));
+    assert_eq!(declared_pixels(b"\xff\xd8"), None);
+    assert_eq!(declared_pixels(b"\x89PNG\r\n\x1a\n"), None);
+}

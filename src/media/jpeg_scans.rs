@@ -14,6 +14,8 @@ pub struct Scans {
     pub count: usize,
     /// Whether the file is progressive or has its channels in separate scans.
     pub are_several: bool,
+    /// Width and height, where the file says.
+    pub size: Option<(u32, u32)>,
 }
 
 impl Scans {
@@ -36,6 +38,7 @@ impl Scans {
             rest = after;
             if is_frame(marker) {
                 channels = segment.get(7).copied().unwrap_or_default();
+                scans.size = frame_size(segment);
                 scans.are_several |= START_OF_FRAME_PROGRESSIVE.contains(&marker);
             } else if marker == START_OF_SCAN {
                 scans.count += 1;
@@ -48,6 +51,15 @@ impl Scans {
         }
         scans
     }
+}
+
+/// Behind the segment's length and the bits of a sample stand height and width.
+fn frame_size(segment: &[u8]) -> Option<(u32, u32)> {
+    let [height, width] = segment.get(3..)?.first_chunk::<4>().map(|bytes| {
+        let [height_high, height_low, width_high, width_low] = *bytes;
+        [[height_high, height_low], [width_high, width_low]].map(|side| u32::from(u16::from_be_bytes(side)))
+    })?;
+    Some((width, height))
 }
 
 fn is_frame(marker: u8) -> bool {
@@ -77,9 +89,15 @@ mod tests {
         let scan = |channels: u8| [&[0xFF, 0xDA, 0, 3, channels][..], b"pixels \xff\0 \xff\xd0 more"].concat();
         let end = [0xFF, 0xD9, 0xFF, 0xDA];
         let file = |marker, scans: &[Vec<u8>]| [&[0xFF, 0xD8][..], &frame(marker), &scans.concat(), &end].concat();
-        assert_eq!(Scans::of(&file(0xC0, &[scan(3)])), Scans { count: 1, are_several: false });
-        assert_eq!(Scans::of(&file(0xC0, &[scan(1), scan(1), scan(1)])), Scans { count: 3, are_several: true });
-        assert_eq!(Scans::of(&file(0xC2, &vec![scan(3); 700])), Scans { count: 700, are_several: true });
+        assert_eq!(Scans::of(&file(0xC0, &[scan(3)])), Scans { count: 1, are_several: false, size: Some((1, 1)) });
+        assert_eq!(
+            Scans::of(&file(0xC0, &[scan(1), scan(1), scan(1)])),
+            Scans { count: 3, are_several: true, size: Some((1, 1)) }
+        );
+        assert_eq!(
+            Scans::of(&file(0xC2, &vec![scan(3); 700])),
+            Scans { count: 700, are_several: true, size: Some((1, 1)) }
+        );
         assert_eq!(Scans::of(b"\xff\xd8"), Scans::default());
         assert_eq!(Scans::of(b""), Scans::default());
     }

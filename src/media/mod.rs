@@ -13,7 +13,7 @@ mod jpeg_scans;
 mod orientation;
 mod raster;
 
-pub use decode::{DecodeOptions, decode};
+pub use decode::{DecodeOptions, declared_pixels, decode};
 pub use draw::draw_labelled_boxes;
 pub use error::DecodeError;
 pub use format::is_picture_name;

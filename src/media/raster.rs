@@ -49,6 +49,11 @@ pub fn decode(
     Ok((picture, orientation))
 }
 
+/// Width and height that a file's header says.
+pub fn declared_size(bytes: &[u8], format: ImageFormat) -> Option<(u32, u32)> {
+    open(Cursor::new(bytes), format, Limits::default()).ok().map(|decoder| decoder.dimensions())
+}
+
 fn open<'a>(bytes: Cursor<&'a [u8]>, format: ImageFormat, limits: Limits) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
     Ok(match format {
         ImageFormat::WebP => Box::new(WebPDecoder::new(bytes)?),

@@ -32,6 +32,9 @@ const BUSY_RETRY_SECONDS: u16 = 1;
 /// Most characters of a model's own error text that are shown to callers.
 const SHOWN_CAUSE_CHARS: usize = 300;
 
+/// Longest message of an answer.
+const SHOWN_MESSAGE_BYTES: usize = 2000;
+
 /// An answer that is an error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -48,7 +51,7 @@ impl ApiError {
 
     /// The caller's fault in a case where the original's `detail` is the bare text.
     pub fn bad_request_text(message: impl Display) -> Self {
-        let message = message.to_string();
+        let message = shortened(&message.to_string());
         let body = json!({"detail": message, "success": false, "message": message});
         Self { status: StatusCode::BAD_REQUEST, body, retry_after_seconds: None }
     }
@@ -62,6 +65,11 @@ impl ApiError {
     /// More bytes or parts than a request may have.
     pub fn too_large(message: impl Display) -> Self {
         Self::titled(StatusCode::PAYLOAD_TOO_LARGE, "Request too large", &message.to_string())
+    }
+
+    /// The caller stopped in the middle of its request.
+    pub fn timed_out(message: impl Display) -> Self {
+        Self::titled(StatusCode::REQUEST_TIMEOUT, "Request timed out", &message.to_string())
     }
 
     /// No such route.
@@ -123,6 +131,7 @@ impl ApiError {
     }
 
     fn titled(status: StatusCode, title: &str, message: &str) -> Self {
+        let message = &shortened(message);
         let body = json!({
             "detail": {"title": title, "message": message},
             "success": false,
@@ -161,8 +170,14 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Undeployed => Self::undeployed(UNDEPLOYED_MESSAGE),
-            EngineError::Loading | EngineError::ShuttingDown => Self::loading(&error.to_string()),
-            EngineError::InvalidRequest(message) => Self::bad_request(message),
+            EngineError::Loading => Self::loading(&error.to_string()),
+            EngineError::ShuttingDown => {
+                Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Server is stopping", &error.to_string())
+                    .retry_after(LOADING_RETRY_SECONDS)
+            }
+            EngineError::InvalidRequest(message) | EngineError::PromptTooLong { message, .. } => {
+                Self::bad_request(message)
+            }
             EngineError::Overloaded => Self::overloaded(),
             EngineError::Internal(cause) | EngineError::Device(cause) | EngineError::Load(cause) => {
                 Self::model_failed(&cause)
@@ -179,6 +194,17 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// A message without the megabytes that a caller may have put into what it quotes: its beginning and its end.
+fn shortened(message: &str) -> String {
+    if message.len() <= SHOWN_MESSAGE_BYTES {
+        return message.to_owned();
+    }
+    let half = SHOWN_MESSAGE_BYTES / 2;
+    let (start, end) = (message.floor_char_boundary(half), message.ceil_char_boundary(message.len() - half));
+    let cut = |range: std::ops::Range<usize>| message.get(range).unwrap_or_default();
+    format!("{} … {}", cut(0..start), cut(end..message.len()))
 }
 
 /// Sixteen random hexadecimal digits that tie an answer to its line in the log.

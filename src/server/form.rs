@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::budget::Reservation;
 use super::error::ApiError;
-use super::limits::{MAX_FORM_BYTES, MAX_PARTS, MAX_PICTURE_BYTES, MAX_TEXT_BYTES};
+use super::limits::{MAX_FORM_BYTES, MAX_PARTS, MAX_PICTURE_BYTES, MAX_TEXT_BYTES, MAX_UPLOAD_IDLE};
 use super::state::AppState;
 use crate::session::Upload;
 
@@ -96,7 +98,7 @@ impl FormReader {
         too_large: impl Fn() -> String,
     ) -> Result<Vec<u8>, ApiError> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = part.chunk().await.map_err(broken_form)? {
+        while let Some(chunk) = next_chunk(&mut part).await? {
             if self.refusal.is_none() && bytes.len() + chunk.len() > most {
                 self.refuse(ApiError::too_large(too_large()));
             }
@@ -132,8 +134,16 @@ impl FormReader {
 
 /// Reads a part that nobody asked for, so that the next one can be read.
 async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
-    while part.chunk().await.map_err(broken_form)?.is_some() {}
+    while next_chunk(&mut part).await?.is_some() {}
     Ok(())
+}
+
+/// The next bytes of a part. A caller that stops sending does not hold what it sent for ever.
+async fn next_chunk(part: &mut Field<'_>) -> Result<Option<Bytes>, ApiError> {
+    match timeout(MAX_UPLOAD_IDLE, part.chunk()).await {
+        Ok(chunk) => chunk.map_err(broken_form),
+        Err(_) => Err(ApiError::timed_out(format!("The upload stopped for {} seconds", MAX_UPLOAD_IDLE.as_secs()))),
+    }
 }
 
 /// `state` holds the arguments unless it is empty or `{}`; then `settings` does.

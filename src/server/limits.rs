@@ -1,10 +1,15 @@
 //! How much one caller, and all callers together, may send.
 
-/// Largest picture file, and largest JSON body.
+use std::time::Duration;
+
+/// Longest pause within the parts of an upload.
+pub(super) const MAX_UPLOAD_IDLE: Duration = Duration::from_secs(30);
+
+/// Largest picture file.
 pub(super) const MAX_PICTURE_BYTES: usize = 64 << 20;
 
-/// Largest JSON body; a picture may be inside one.
-pub(super) const MAX_JSON_BYTES: usize = MAX_PICTURE_BYTES;
+/// Largest JSON body of the routes that take no picture: parsed JSON takes many times the room of its text.
+pub(super) const MAX_JSON_BYTES: usize = 1 << 20;
 
 /// Largest multipart body.
 pub(super) const MAX_FORM_BYTES: usize = 512 << 20;

@@ -9,8 +9,8 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// How long requests that are under way may take after the server was told to stop.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How long requests that are under way may take after the server was told to stop. Container engines wait for ten seconds.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 
 /// Serves the router until `shutdown` is done. Requests under way are then finished, within a limit.
 ///

@@ -6,16 +6,15 @@ use super::SessionError;
 use super::labels::{ScoreRules, View, read_labels};
 use super::question::{ClassPrompt, Question, ground_caption};
 use super::uploads::size_of;
-use crate::engine::{Engine, Reply, Request};
+use crate::engine::{Engine, EngineError, Reply, Request};
 use crate::florence::answer::Answer;
 use crate::florence::generation::GenerationOptions;
 use crate::florence::image::Picture;
 use crate::florence::task::Task;
 use crate::supervisely::{Annotation, InferenceSettings, Label, Rectangle};
 
-/// Longest caption that is grounded. The smallest published text model has 1024 positions, of which the picture takes 577
-/// and the sentence around the caption about ten; captions of the model are far shorter, unless it loops.
-const MAX_CAPTION_TOKENS: usize = 400;
+/// Times that a caption which does not fit behind the picture is cut before that is an error.
+const MAX_CUTS: usize = 4;
 
 /// What is asked about every picture of a request, and how the answers are read.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,11 +73,26 @@ impl Inquiry {
             }
             Question::GroundedCaption(caption_task) => {
                 let caption = self.ask_for_caption(engine, Arc::clone(&picture), *caption_task).await?;
-                let reply = self.ask_one(engine, picture, ground_caption(&caption)).await?;
-                Ok(vec![NamedAnswer { class: None, answer: reply.answer }])
+                let answer = self.ground(engine, picture, &caption).await?;
+                Ok(vec![NamedAnswer { class: None, answer }])
             }
             Question::Classes(classes) => self.ask_for_classes(engine, picture, classes).await,
         }
+    }
+
+    /// Asks where a caption's phrases are. A caption that is too long for the model, because the model looped, loses its end:
+    /// the caller did not write it and cannot shorten it.
+    async fn ground(&self, engine: &dyn Engine, picture: Arc<Picture>, caption: &str) -> Result<Answer, SessionError> {
+        let mut caption = caption;
+        for _ in 0..MAX_CUTS {
+            match self.ask_one(engine, Arc::clone(&picture), ground_caption(caption)).await {
+                Err(SessionError::Engine(EngineError::PromptTooLong { fitting_share, .. })) => {
+                    caption = beginning(caption, fitting_share);
+                }
+                result => return result.map(|reply| reply.answer),
+            }
+        }
+        Err(SessionError::Internal("a caption does not fit behind the picture".to_owned()))
     }
 
     async fn ask_for_caption(
@@ -87,10 +101,7 @@ impl Inquiry {
         picture: Arc<Picture>,
         task: Task,
     ) -> Result<String, SessionError> {
-        // The caption is the next prompt, so it must fit behind the picture.
-        let max_new_tokens = self.options.max_new_tokens.min(MAX_CAPTION_TOKENS);
-        let short = Self { options: GenerationOptions { max_new_tokens, ..self.options }, ..self.clone() };
-        match short.ask_one(engine, picture, task.token().to_owned()).await?.answer {
+        match self.ask_one(engine, picture, task.token().to_owned()).await?.answer {
             Answer::Text(caption) => Ok(caption),
             _ => Err(SessionError::Internal("the model answered a caption task without text".to_owned())),
         }
@@ -132,10 +143,35 @@ fn wrong_number_of_replies(replies: usize, prompts: usize) -> SessionError {
     SessionError::Internal(format!("the engine answered {replies} of {prompts} prompts"))
 }
 
+/// Somewhat less than this share of a text, up to a blank if there is one.
+fn beginning(text: &str, share: f64) -> &str {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
+    let length = text.floor_char_boundary((text.len() as f64 * share.clamp(0.0, 1.0) * 0.9) as usize);
+    let start = text.get(..length).unwrap_or_default();
+    start.rsplit_once(' ').map_or(start, |(words, _)| words)
+}
+
 /// Cuts out what the model is to see.
 fn crop(picture: &Picture, view: View) -> Result<Picture, SessionError> {
     let pixels = |length: i64| u32::try_from(length).map_err(|_| SessionError::RegionOutsidePicture);
     let (left, top) = (pixels(view.left)?, pixels(view.top)?);
     let (width, height) = (pixels(view.size.width)?, pixels(view.size.height)?);
     picture.crop(left, top, width, height).ok_or(SessionError::RegionOutsidePicture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_words_and_always_gets_shorter() {
+        assert_eq!(beginning("a red circle and a blue star", 0.5), "a red");
+        assert_eq!(beginning("ééééééé", 0.5), "ééé");
+        assert_eq!(beginning("a b", f64::NAN), "");
+        let mut text = "one two three four five";
+        for _ in 0..30 {
+            text = beginning(text, 1.0);
+        }
+        assert_eq!(text, "");
+    }
 }

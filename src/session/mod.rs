@@ -102,8 +102,9 @@ impl Session {
         region: Option<Rectangle>,
         inquiry: &Inquiry,
     ) -> Result<Prediction, SessionError> {
-        let picture = self.decoder.load(upload).await?;
-        let annotation = inquiry.annotate(self.engine.as_ref(), picture, region).await?;
+        // Its room is taken until it is answered.
+        let held = self.decoder.load(upload).await?;
+        let annotation = inquiry.annotate(self.engine.as_ref(), Arc::clone(&held.picture), region).await?;
         Ok(Prediction::new(annotation, Origin::default()))
     }
 

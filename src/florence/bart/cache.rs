@@ -60,17 +60,17 @@ impl DecoderCache {
             self.own.push(Written { keys: with_room(keys)?, values: with_room(values)? });
         }
         let Some(written) = self.own.get_mut(layer) else { bail!("layer {layer} comes too early") };
-        if written.keys.dim(2)? == self.length {
-            written.keys = Tensor::cat(&[&written.keys, &with_room(keys)?], 2)?;
-            written.values = Tensor::cat(&[&written.values, &with_room(values)?], 2)?;
+        for (all, token) in [(&mut written.keys, keys), (&mut written.values, values)] {
+            if all.dim(2)? == self.length {
+                *all = Tensor::cat(&[&*all, &with_room(token)?], 2)?;
+            }
+            all.slice_set(token, 2, self.length)?;
         }
-        written.keys.slice_set(keys, 2, self.length)?;
-        written.values.slice_set(values, 2, self.length)?;
         let length = self.length + 1;
         Ok((written.keys.narrow(2, 0, length)?, written.values.narrow(2, 0, length)?))
     }
 
-    /// Counts the token that every layer has appended.
+    /// Counts the token that every layer has appended. Until then it can be appended again, in its place.
     pub const fn advance(&mut self) {
         self.length += 1;
     }
@@ -142,6 +142,17 @@ mod tests {
             expected = parents.iter().map(|&parent| expected[parent].clone()).collect();
         }
         assert_eq!(cache.length(), 2 * BUCKET + 3);
+    }
+
+    #[test]
+    fn a_token_that_was_not_counted_is_written_again() {
+        let mut cache = DecoderCache::new(vec![], 1);
+        for step in 0..BUCKET + 2 {
+            cache.append(0, &token(1, -1.), &token(1, -1.)).unwrap();
+            let (keys, _) = cache.append(0, &token(1, step as f32), &token(1, step as f32)).unwrap();
+            assert_eq!(rows(&keys), [(0..=step).map(|step| step as f32).collect::<Vec<_>>()]);
+            cache.advance();
+        }
     }
 
     #[test]

@@ -66,6 +66,9 @@ impl Decoder {
     /// The rows are the beams of the first cache, those of the second, and so on. Inputs may differ in everything: what
     /// each attends to is its own, and only the products with the weights are shared.
     ///
+    /// The token is written to the caches but not counted there, so a step that fails on the way can be repeated; whoever
+    /// has its result calls [`DecoderCache::advance`].
+    ///
     /// # Errors
     /// The device's, and a step beyond the position table.
     pub fn step(&self, tokens: &Tensor, caches: &mut [&mut DecoderCache], probe: &mut Probe<'_>) -> Result<Tensor> {
@@ -85,7 +88,6 @@ impl Decoder {
             hidden = layer.mlp.forward(&hidden)?;
             probe.visit(|| name, &hidden);
         }
-        caches.iter_mut().for_each(|cache| cache.advance());
         hidden.squeeze(1)
     }
 }

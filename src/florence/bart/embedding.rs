@@ -40,6 +40,11 @@ impl TokenEmbedding {
         Ok(Self { table, logits_bias })
     }
 
+    /// Number of tokens.
+    pub fn vocabulary(&self) -> usize {
+        self.table.dims().first().copied().unwrap_or(0)
+    }
+
     /// Ids `[…]` of type u32 to vectors `[…, d_model]`.
     ///
     /// # Errors

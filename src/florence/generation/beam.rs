@@ -38,13 +38,16 @@ struct Candidate {
 
 impl BeamSearch {
     pub(super) fn new(rules: Rules) -> Self {
-        let beam =
-            |index| Beam { ids: vec![rules.start], log_probs: vec![], score: if index == 0 { 0.0 } else { DUPLICATE } };
+        let beam = |index| Beam {
+            ids: vec![rules.tokens.start],
+            log_probs: vec![],
+            score: if index == 0 { 0.0 } else { DUPLICATE },
+        };
         Self { rules, beams: (0..rules.options.num_beams).map(beam).collect(), finished: vec![] }
     }
 
     pub(super) fn last_tokens(&self) -> Vec<u32> {
-        self.beams.iter().map(|beam| beam.ids.last().copied().unwrap_or(self.rules.start)).collect()
+        self.beams.iter().map(|beam| beam.ids.last().copied().unwrap_or(self.rules.tokens.start)).collect()
     }
 
     pub(super) fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {
@@ -162,9 +165,10 @@ impl BestCandidates {
 mod tests {
     use super::*;
     use crate::florence::answer::StopReason;
-    use crate::florence::generation::GenerationOptions;
+    use crate::florence::generation::{GenerationOptions, ModelTokens};
 
     const VOCABULARY: usize = 6;
+    const TOKENS: ModelTokens = ModelTokens { start: 2, eos: 2, forced_bos: Some(0), forced_eos: Some(2) };
 
     /// Logits that say: after the last token `t`, `t + 1` is likely, token 2 (the end) next, and others are not.
     fn logits(tokens: &[u32]) -> Vec<f32> {
@@ -178,7 +182,7 @@ mod tests {
     }
 
     fn run(options: GenerationOptions) -> (Vec<Hypothesis>, usize) {
-        let mut search = BeamSearch::new(Rules::new(options, 2, 2, 50).unwrap());
+        let mut search = BeamSearch::new(Rules::new(options, TOKENS, 50).unwrap());
         for step in 1.. {
             if search.advance(&logits(&search.last_tokens())).unwrap() == Step::Done {
                 return (search.into_hypotheses(), step);

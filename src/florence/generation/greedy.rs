@@ -14,11 +14,11 @@ pub struct GreedySearch {
 
 impl GreedySearch {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, ids: vec![rules.start], log_probs: vec![] }
+        Self { rules, ids: vec![rules.tokens.start], log_probs: vec![] }
     }
 
     pub(super) fn last_token(&self) -> u32 {
-        self.ids.last().copied().unwrap_or(self.rules.start)
+        self.ids.last().copied().unwrap_or(self.rules.tokens.start)
     }
 
     pub(super) fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {

@@ -8,8 +8,8 @@ mod greedy;
 mod options;
 mod rules;
 
-pub use options::{EarlyStopping, GenerationOptions};
-pub use rules::Rules;
+pub use options::{EarlyStopping, ForcedToken, GenerationOptions};
+pub use rules::{ModelTokens, Rules};
 
 use super::answer::StopReason;
 use super::error::FlorenceError;

@@ -13,6 +13,28 @@ pub enum EarlyStopping {
     Never,
 }
 
+/// A token that must stand at an end of every answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForcedToken {
+    /// The one that the checkpoint's configuration names, if any.
+    OfModel,
+    /// None.
+    Off,
+    /// This one.
+    Id(u32),
+}
+
+impl ForcedToken {
+    /// The token, where `of_model` is the configuration's.
+    pub fn resolve(self, of_model: Option<u32>) -> Option<u32> {
+        match self {
+            Self::OfModel => of_model,
+            Self::Off => None,
+            Self::Id(id) => Some(id),
+        }
+    }
+}
+
 /// The arguments of transformers' `generate` that matter here, with the defaults of the original app's calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GenerationOptions {
@@ -26,15 +48,17 @@ pub struct GenerationOptions {
     pub no_repeat_ngram_size: usize,
     /// When to stop.
     pub early_stopping: EarlyStopping,
-    /// The token that must come first, if any.
-    pub forced_bos: Option<u32>,
-    /// The token that must come last when an answer reaches its greatest length, if any.
-    pub forced_eos: Option<u32>,
+    /// The token that must come first.
+    pub forced_bos: ForcedToken,
+    /// The token that must come last when an answer reaches its greatest length.
+    pub forced_eos: ForcedToken,
 }
 
 impl GenerationOptions {
     /// Most beams that a caller may ask for.
     pub const MAX_BEAMS: usize = 16;
+    /// Length penalties beyond this, either way, leave the range of f32.
+    pub const MAX_LENGTH_PENALTY: f32 = 8.0;
     /// `max_new_tokens` of the original app.
     pub const DEFAULT_MAX_NEW_TOKENS: usize = 1024;
 }
@@ -47,8 +71,8 @@ impl Default for GenerationOptions {
             length_penalty: 1.0,
             no_repeat_ngram_size: 3,
             early_stopping: EarlyStopping::Heuristic,
-            forced_bos: Some(0),
-            forced_eos: Some(2),
+            forced_bos: ForcedToken::OfModel,
+            forced_eos: ForcedToken::OfModel,
         }
     }
 }

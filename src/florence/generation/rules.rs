@@ -9,12 +9,23 @@ use crate::florence::error::FlorenceError;
 pub struct Rules {
     /// The caller's options.
     pub options: GenerationOptions,
-    /// The token that every answer starts from.
-    pub start: u32,
-    /// The token that ends an answer.
-    pub eos: u32,
+    /// The model's.
+    pub tokens: ModelTokens,
     /// Greatest length of an answer, the start token included.
     pub max_length: usize,
+}
+
+/// The tokens that a checkpoint gives a meaning to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelTokens {
+    /// Every answer starts from it.
+    pub start: u32,
+    /// It ends an answer.
+    pub eos: u32,
+    /// Comes first, unless the options say otherwise.
+    pub forced_bos: Option<u32>,
+    /// Comes last at the greatest length, unless the options say otherwise.
+    pub forced_eos: Option<u32>,
 }
 
 /// The tokens that may follow a row.
@@ -33,7 +44,7 @@ impl Rules {
     ///
     /// # Errors
     /// Options that make no search.
-    pub fn new(options: GenerationOptions, start: u32, eos: u32, positions: usize) -> Result<Self, FlorenceError> {
+    pub fn new(options: GenerationOptions, tokens: ModelTokens, positions: usize) -> Result<Self, FlorenceError> {
         if options.num_beams == 0 || options.num_beams > GenerationOptions::MAX_BEAMS {
             let most = GenerationOptions::MAX_BEAMS;
             return Err(FlorenceError::Options(format!(
@@ -44,19 +55,23 @@ impl Rules {
         if options.max_new_tokens == 0 {
             return Err(FlorenceError::Options("max_new_tokens is 0".to_owned()));
         }
-        if !options.length_penalty.is_finite() {
-            return Err(FlorenceError::Options("length_penalty is not a number".to_owned()));
+        let most = GenerationOptions::MAX_LENGTH_PENALTY;
+        if !(-most..=most).contains(&options.length_penalty) {
+            let penalty = options.length_penalty;
+            return Err(FlorenceError::Options(format!("length_penalty is {penalty}, not between -{most} and {most}")));
         }
-        Ok(Self { options, start, eos, max_length: 1 + options.max_new_tokens.min(positions) })
+        Ok(Self { options, tokens, max_length: 1 + options.max_new_tokens.min(positions) })
     }
 
     /// What may follow `ids`.
     pub fn allowed(&self, ids: &[u32]) -> Allowed {
         // A forced end at the greatest length wins over a forced beginning, and both over the ban.
-        if let Some(eos) = self.options.forced_eos.filter(|_| ids.len() + 1 == self.max_length) {
+        if let Some(eos) =
+            self.options.forced_eos.resolve(self.tokens.forced_eos).filter(|_| ids.len() + 1 == self.max_length)
+        {
             return Allowed::Only(eos);
         }
-        if let Some(bos) = self.options.forced_bos.filter(|_| ids.len() == 1) {
+        if let Some(bos) = self.options.forced_bos.resolve(self.tokens.forced_bos).filter(|_| ids.len() == 1) {
             return Allowed::Only(bos);
         }
         Allowed::AllBut(banned_tokens(ids, self.options.no_repeat_ngram_size))
@@ -64,7 +79,7 @@ impl Rules {
 
     /// Whether a row that ends with `ids` is complete.
     pub fn is_complete(&self, ids: &[u32]) -> bool {
-        ids.last() == Some(&self.eos) || ids.len() >= self.max_length
+        ids.last() == Some(&self.tokens.eos) || ids.len() >= self.max_length
     }
 
     /// Why a complete row ended.
@@ -124,9 +139,12 @@ impl<'a> LogProbs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::florence::generation::ForcedToken;
+
+    const TOKENS: ModelTokens = ModelTokens { start: 2, eos: 2, forced_bos: Some(0), forced_eos: Some(2) };
 
     fn rules(options: GenerationOptions) -> Rules {
-        Rules::new(options, 2, 2, 100).unwrap()
+        Rules::new(options, TOKENS, 100).unwrap()
     }
 
     #[test]
@@ -144,6 +162,14 @@ mod tests {
         assert_eq!(rules.allowed(&[2]), Allowed::Only(0));
         assert_eq!(rules.allowed(&[2, 0]), Allowed::AllBut(vec![]));
         assert_eq!(rules.allowed(&[2, 0, 9]), Allowed::Only(2));
+        let off = GenerationOptions {
+            forced_bos: ForcedToken::Off,
+            forced_eos: ForcedToken::Id(7),
+            max_new_tokens: 3,
+            ..Default::default()
+        };
+        let rules = self::rules(off);
+        assert_eq!((rules.allowed(&[2]), rules.allowed(&[2, 0, 9])), (Allowed::AllBut(vec![]), Allowed::Only(7)));
         let one = self::rules(GenerationOptions { max_new_tokens: 1, ..Default::default() });
         assert_eq!(one.allowed(&[2]), Allowed::Only(2));
     }
@@ -156,9 +182,10 @@ mod tests {
             GenerationOptions { num_beams: 17, ..Default::default() },
             GenerationOptions { max_new_tokens: 0, ..Default::default() },
             GenerationOptions { length_penalty: f32::NAN, ..Default::default() },
+            GenerationOptions { length_penalty: -1e30, ..Default::default() },
         ];
         for options in wrong {
-            assert!(Rules::new(options, 2, 2, 100).is_err());
+            assert!(Rules::new(options, TOKENS, 100).is_err());
         }
     }
 

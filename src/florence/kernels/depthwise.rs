@@ -27,16 +27,18 @@ pub fn depthwise_conv3x3(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<T
     shifted_sum(x, weight, bias)
 }
 
-/// The same from candle's operations: nine shifted copies, weighted and summed.
+/// The same from candle's operations: nine shifted copies, weighted and summed in f32.
 fn shifted_sum(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (_batch, height, width, _channels) = x.dims4()?;
+    let dtype = x.dtype();
+    let [x, weight, bias] = [x.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?];
     let padded = x.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
-    let mut sum = x.broadcast_add(bias)?;
+    let mut sum = x.broadcast_add(&bias)?;
     for tap in 0..TAPS {
         let shifted = padded.narrow(1, tap / 3, height)?.narrow(2, tap % 3, width)?;
         sum = (sum + shifted.broadcast_mul(&weight.get(tap)?)?)?;
     }
-    Ok(sum)
+    sum.to_dtype(dtype)
 }
 
 struct DepthwiseConv;
