@@ -56,8 +56,7 @@ fn answer(model: &Florence, batch: &[(&Path, &str)], args: &GenerateArgs) -> Cli
 fn encode(model: &Florence, file: &Path, args: &GenerateArgs) -> CliResult<(Tensor, PictureSize)> {
     let picture = read_picture(file)?;
     let pixels = model.pixels(&picture, args.image_size.unwrap_or_else(|| model.image_size()))?;
-    let size = PictureSize { width: picture.width(), height: picture.height() };
-    Ok((model.encode_pixels(&pixels, &mut Probe::none())?, size))
+    Ok((model.encode_pixels(&pixels, &mut Probe::none())?, PictureSize::of(&picture)))
 }
 
 /// Pictures with their prompts; a single one of either serves all of the others.

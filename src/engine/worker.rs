@@ -172,22 +172,25 @@ impl Worker {
                     *slot = Some(reply);
                 }
                 if task.replies.iter().all(Option::is_some)
-                    && let Some(place) = self.begun.iter().position(|task| task.id == id)
+                    && let Some(task) = self.remove(id)
                 {
-                    self.begun.swap_remove(place).finish();
+                    task.finish();
                 }
             }
         }
     }
 
     fn fail_task(&mut self, id: u64, error: EngineError) {
-        if let Some(place) = self.begun.iter().position(|task| task.id == id) {
-            let task = self.begun.swap_remove(place);
+        if let Some(task) = self.remove(id) {
             self.fail(task, error);
-        } else if let Some(task) =
-            self.waiting.iter().position(|task| task.id == id).and_then(|at| self.waiting.remove(at))
-        {
-            self.fail(task, error);
+        }
+    }
+
+    /// Takes a request off the list that it is on.
+    fn remove(&mut self, id: u64) -> Option<Task> {
+        match self.begun.iter().position(|task| task.id == id) {
+            Some(place) => Some(self.begun.swap_remove(place)),
+            None => self.waiting.iter().position(|task| task.id == id).and_then(|place| self.waiting.remove(place)),
         }
     }
 
@@ -212,7 +215,7 @@ impl Task {
 
 fn read(model: &Florence, task: &Task, prompt: usize, decoding: Decoding) -> Result<Reply, EngineError> {
     let request = &task.job.request;
-    let size = PictureSize { width: request.picture.width(), height: request.picture.height() };
+    let size = PictureSize::of(&request.picture);
     let best = decoding.into_hypotheses().into_iter().next().ok_or(FlorenceError::NotFinite)?;
     let prompt = request.prompts.get(prompt).map(String::as_str).unwrap_or_default();
     let (text, answer) = model.read(prompt, &best, size)?;

@@ -30,11 +30,6 @@ impl Decoding {
         self.cache.beams()
     }
 
-    /// Tokens that were written for each row.
-    pub const fn length(&self) -> usize {
-        self.cache.length()
-    }
-
     /// The answers that were found, best first.
     pub fn into_hypotheses(self) -> Vec<Hypothesis> {
         self.search.into_hypotheses()

@@ -99,11 +99,6 @@ impl Florence {
         &self.config
     }
 
-    /// The checkpoint's tokenizer.
-    pub const fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
     /// Height and width that pictures are resized to unless asked otherwise.
     pub const fn image_size(&self) -> (u32, u32) {
         (self.config.image.height, self.config.image.width)

@@ -6,6 +6,7 @@ use super::polygons::{labelled_polygons, unlabelled_polygons};
 use super::quads::quads;
 use super::scan::Location;
 use super::{Answer, LabelledBox};
+use crate::florence::image::Picture;
 use crate::florence::task::AnswerKind;
 
 /// Bins on each axis of the picture.
@@ -21,6 +22,11 @@ pub struct PictureSize {
 }
 
 impl PictureSize {
+    /// The size of a picture.
+    pub const fn of(picture: &Picture) -> Self {
+        Self { width: picture.width(), height: picture.height() }
+    }
+
     /// The middle of each bin in pixels, widths and heights in turn.
     ///
     /// Computed in f32 as the original does, so that even the last bits agree. Bins beyond 999 lie beyond the picture.

@@ -2,7 +2,7 @@
 
 use super::Instance;
 use super::parse::PictureSize;
-use super::scan::{Locations, is_python_space, label_before};
+use super::scan::{Locations, is_python_space, label_before, location_at};
 
 /// Tokens, of any kind, that make a run worth reading.
 const LEAST_UNITS: usize = 4;
@@ -66,9 +66,7 @@ fn unit_length(text: &str) -> Option<usize> {
     if let Some(mark) = MARKS.iter().find(|mark| text.starts_with(**mark)) {
         return Some(mark.len());
     }
-    let digits = text.strip_prefix("<loc_")?;
-    let length = digits.bytes().take_while(u8::is_ascii_digit).count();
-    (length > 0 && digits.get(length..)?.starts_with('>')).then_some("<loc_".len() + length + ">".len())
+    location_at(text, 0).map(|location| location.end)
 }
 
 /// Bytes before the first location or `<poly>` of a run; all of them if it has neither.

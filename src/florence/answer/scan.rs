@@ -49,7 +49,8 @@ impl Locations {
     }
 }
 
-fn location_at(text: &str, start: usize) -> Option<Location> {
+/// The location token that begins at this byte.
+pub fn location_at(text: &str, start: usize) -> Option<Location> {
     let digits = text.get(start..)?.strip_prefix("<loc_")?;
     let length = digits.bytes().take_while(u8::is_ascii_digit).count();
     let bin = digits.get(..length)?.parse().ok()?;

@@ -78,15 +78,15 @@ impl Decoder {
         let mut hidden = self.positions.forward_at(tokens, &positions)?;
         probe.visit(|| format!("decoder_step{step}.embed_norm"), &hidden);
         for (index, layer) in self.layers.iter().enumerate() {
-            let name = format!("decoder_step{step}.layer{index}");
+            let name = |part: &str| format!("decoder_step{step}.layer{index}{part}");
             let attended = layer.self_attend(&hidden, index, caches)?;
-            probe.visit(|| format!("{name}.self_attn"), &attended);
+            probe.visit(|| name(".self_attn"), &attended);
             hidden = layer.self_attention_norm.forward(&(hidden + attended)?)?;
             let attended = layer.cross_attend(&hidden, index, caches)?;
-            probe.visit(|| format!("{name}.cross_attn"), &attended);
+            probe.visit(|| name(".cross_attn"), &attended);
             hidden = layer.cross_attention_norm.forward(&(hidden + attended)?)?;
             hidden = layer.mlp.forward(&hidden)?;
-            probe.visit(|| name, &hidden);
+            probe.visit(|| name(""), &hidden);
         }
         hidden.squeeze(1)
     }
