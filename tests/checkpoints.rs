@@ -213,9 +213,9 @@ fn forced_tokens_come_from_the_configuration() {
     checkpoint.edit_config(|config| config["text_config"]["forced_bos_token_id"] = 5.into());
     let model = checkpoint.load().unwrap();
     let picture = Picture::new(9, 9, vec![50; 9 * 9 * 3]).unwrap();
-    let pixels = model.pixels(&picture, model.image_size()).unwrap();
+    let pixels = model.processor().pixels(&picture, model.processor().image_size()).unwrap();
     let features = model.encode_pixels(&pixels, &mut Probe::none()).unwrap();
-    let prompt = model.tokenize("<OD>", features.dim(1).unwrap()).unwrap();
+    let prompt = model.processor().tokenize("<OD>", features.dim(1).unwrap()).unwrap();
     let encoded = model.encode(&features, &[prompt], &mut Probe::none()).unwrap();
     let first = |forced_bos| {
         let options = GenerationOptions { forced_bos, max_new_tokens: 6, ..Default::default() };

@@ -109,8 +109,10 @@ impl Case<'_> {
         let pictures: Vec<Picture> =
             strings(&self.json["images"]).iter().map(|file| picture(&root.join("images").join(file))).collect();
         let prompts = strings(&self.json["prompts"]);
-        let pixels: Vec<Tensor> =
-            pictures.iter().map(|picture| self.model.pixels(picture, (size[0], size[1])).unwrap()).collect();
+        let pixels: Vec<Tensor> = pictures
+            .iter()
+            .map(|picture| self.model.processor().pixels(picture, (size[0], size[1])).unwrap())
+            .collect();
         let pixels = Tensor::cat(&pixels, 0).unwrap();
         compared.tensors += self.compare("pixel_values", &pixels);
 
@@ -119,7 +121,8 @@ impl Case<'_> {
         let mut probe = Probe::new(&mut visitor);
         let features = self.model.encode_pixels(&pixels, &mut probe).unwrap();
         let image_tokens = features.dim(1).unwrap();
-        let ids: Vec<_> = prompts.iter().map(|prompt| self.model.tokenize(prompt, image_tokens).unwrap()).collect();
+        let ids: Vec<_> =
+            prompts.iter().map(|prompt| self.model.processor().tokenize(prompt, image_tokens).unwrap()).collect();
         assert_eq!(serde_json::json!(ids), self.json["input_ids"], "{}", self.name);
         let encoded = self.model.encode(&features, &ids, &mut probe).unwrap();
         self.first_steps(&encoded, &mut probe, compared);
@@ -273,7 +276,7 @@ impl Case<'_> {
         for (row, found) in found.iter().enumerate() {
             let best = &found[0];
             let size = PictureSize { width: pictures[row].width(), height: pictures[row].height() };
-            let (text, answer) = self.model.read(&prompts[row], best, size).unwrap();
+            let (text, answer) = self.model.processor().read(&prompts[row], best, size).unwrap();
             assert_eq!(text, generate["decoded"][row], "{name} row {row}");
             let expected = generate["parsed_original"][row].as_object().unwrap().values().next().unwrap();
             assert_eq!(&answer.to_json(), expected, "{name} row {row}");
@@ -287,7 +290,7 @@ impl Case<'_> {
 fn is_last_pair(name: &str, model: &Florence) -> bool {
     let numbers: Vec<usize> =
         name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
-    model.config().vision.depths[numbers[0]] == numbers[1] + 1
+    model.processor().config().vision.depths[numbers[0]] == numbers[1] + 1
 }
 
 /// The tolerances of the golden data's own table.

@@ -55,7 +55,8 @@ fn answer(model: &Florence, batch: &[(&Path, &str)], args: &GenerateArgs) -> Cli
 
 fn encode(model: &Florence, file: &Path, args: &GenerateArgs) -> CliResult<(Tensor, PictureSize)> {
     let picture = read_picture(file)?;
-    let pixels = model.pixels(&picture, args.image_size.unwrap_or_else(|| model.image_size()))?;
+    let processor = model.processor();
+    let pixels = processor.pixels(&picture, args.image_size.unwrap_or_else(|| processor.image_size()))?;
     Ok((model.encode_pixels(&pixels, &mut Probe::none())?, PictureSize::of(&picture)))
 }
 

@@ -133,14 +133,16 @@ impl Worker {
         let features = match &task.features {
             Some(features) => features.clone(),
             None => self.features.get_or_encode(&request.picture, || {
-                let pixels = self.model.pixels(&request.picture, self.model.image_size())?;
+                let pixels = self.model.processor().pixels(&request.picture, self.model.processor().image_size())?;
                 self.model.encode_pixels(&pixels, &mut Probe::none())
             })?,
         };
         task.features = Some(features.clone());
         let image_tokens = features.dim(1).map_err(FlorenceError::from)?;
         let prompts = request.prompts.iter().skip(task.begun).take(count);
-        let prompts = prompts.map(|prompt| self.model.tokenize(prompt, image_tokens)).collect::<Result<Vec<_>, _>>()?;
+        let prompts = prompts
+            .map(|prompt| self.model.processor().tokenize(prompt, image_tokens))
+            .collect::<Result<Vec<_>, _>>()?;
         let rows = features.repeat((count, 1, 1)).map_err(FlorenceError::from)?;
         let encoded = self.model.encode(&rows, &prompts, &mut Probe::none())?;
         Ok(self.model.begin(&encoded, &vec![request.options; count])?)
@@ -218,7 +220,7 @@ fn read(model: &Florence, task: &Task, prompt: usize, decoding: Decoding) -> Res
     let size = PictureSize::of(&request.picture);
     let best = decoding.into_hypotheses().into_iter().next().ok_or(FlorenceError::NotFinite)?;
     let prompt = request.prompts.get(prompt).map(String::as_str).unwrap_or_default();
-    let (text, answer) = model.read(prompt, &best, size)?;
+    let (text, answer) = model.processor().read(prompt, &best, size)?;
     Ok(Reply { text, answer, stop: best.stop })
 }
 

@@ -240,6 +240,15 @@ impl VisionConfig {
         self.dim_embed.len()
     }
 
+    /// Rows and columns of the last stage's map for a picture of this size, 0 where the picture is too small for a kernel.
+    pub fn map_size(&self, height: usize, width: usize) -> (usize, usize) {
+        let geometry = self.patch_size.iter().zip(&self.patch_stride).zip(&self.patch_padding);
+        geometry.fold((height, width), |(rows, columns), ((&size, &stride), &padding)| {
+            let shrink = |side: usize| (side + 2 * padding).checked_sub(size).map_or(0, |room| room / stride + 1);
+            (shrink(rows), shrink(columns))
+        })
+    }
+
     fn check(&self) -> Result<(), Reason> {
         let stages = self.stages();
         let lengths = [

@@ -53,7 +53,7 @@ impl Florence {
     /// # Errors
     /// Options that make no search, and the device's errors.
     pub fn begin(&self, encoded: &Encoded, options: &[GenerationOptions]) -> Result<Vec<Decoding>, FlorenceError> {
-        let text = &self.config().text;
+        let text = &self.processor().config().text;
         let tokens = ModelTokens {
             start: text.decoder_start_token_id,
             eos: text.eos_token_id,
