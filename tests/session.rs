@@ -10,20 +10,19 @@ use fake_engine::{FakeEngine, Phrase};
 use serde_json::{Value, json};
 use serve_florence_2::engine::EngineError;
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::media::DecodeOptions;
 use serve_florence_2::session::{Inquiry, Session, SessionError};
 use serve_florence_2::supervisely::{Annotation, InferenceSettings, Rectangle};
 
 fn session() -> (Session, FakeEngine) {
     let engine = FakeEngine::new();
-    (Session::new(Arc::new(engine.clone()), DecodeOptions::default()), engine)
+    (Session::new(Arc::new(engine.clone()), SessionSettings::default()), engine)
 }
 
 async fn infer(session: &Session, settings: Value) -> Result<Annotation, SessionError> {
     let settings = InferenceSettings::parse(settings.as_object().unwrap().clone())?;
     let inquiry = Inquiry::new(&settings)?;
     let picture = Arc::new(Picture::new(100, 80, vec![0; 100 * 80 * 3]).unwrap());
-    session.infer_picture(picture, settings.regions.of_picture(0), &inquiry).await
+    session.infer_picture(picture, settings.regions.of_picture(0), &inquiry, session.open_run()).await
 }
 
 fn boxes(annotation: &Annotation) -> Vec<(&str, [[i64; 2]; 2])> {

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::error::CliResult;
-use crate::engine::{DeviceChoice, EngineConfig, Precision};
+use crate::engine::{DeviceChoice, EngineSettings, ModelPlan, PlaceLimits, Precision};
 use crate::florence::generation::{EarlyStopping, GenerationOptions};
 use crate::models::ModelSource;
 
@@ -43,7 +44,7 @@ pub struct ModelArgs {
     /// Folder of a checkpoint: config.json, preprocessor_config.json, tokenizer.json, and weights
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
-    /// auto, cpu or cuda:N
+    /// auto, cpu, cuda:N, cuda:N,cuda:M or all
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// auto, f32, f16 or bf16; auto is f32 on the CPU and f16 on a GPU
@@ -52,13 +53,13 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The model and device that are meant.
+    /// The model and devices that are meant.
     ///
     /// # Errors
     /// A model that does not exist, or a folder that cannot be read.
-    pub fn engine_config(&self) -> CliResult<EngineConfig> {
+    pub fn plan(&self) -> CliResult<ModelPlan> {
         let source = ModelSource::choose(self.model.as_deref(), self.weights.as_deref())?;
-        Ok(EngineConfig { source, device: self.device, precision: self.precision })
+        Ok(ModelPlan { source, devices: self.device.clone(), precision: self.precision })
     }
 }
 
@@ -74,6 +75,44 @@ pub struct ServeArgs {
     /// Port to listen on
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
+    /// Seconds after which a caller that waits for an answer is told 504
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: u64,
+    /// Single pictures that may wait or be worked on; one more is told 429
+    #[arg(long, value_name = "PICTURES", default_value_t = 256, value_parser = parse_count)]
+    queue: usize,
+    /// Bytes that decoded pictures in the queue may take, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    queue_mib: u32,
+    /// Bytes of image features that are kept for the next question about the same picture, in MiB on each device
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    feature_cache_mib: u32,
+    /// Threads that compute on the CPU [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    threads: Option<usize>,
+}
+
+impl ServeArgs {
+    /// Limits of the engine.
+    pub fn engine_settings(&self) -> EngineSettings {
+        let defaults = EngineSettings::default();
+        EngineSettings {
+            places: PlaceLimits {
+                pictures: self.queue,
+                bytes: u64::from(self.queue_mib) << 20,
+                // A quarter of the queue, or what is usual where that is less.
+                run_pictures: defaults.places.run_pictures.min(self.queue.div_ceil(4)),
+            },
+            feature_cache_bytes: (self.feature_cache_mib as usize) << 20,
+            threads: self.threads,
+            ..defaults
+        }
+    }
+
+    /// How long a caller is let wait.
+    pub const fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline)
+    }
 }
 
 /// Options of `predict`.
@@ -159,6 +198,10 @@ pub struct ParseArgs {
     pub size: (u32, u32),
 }
 
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| format!("{text:?} is no number from 1 up"))
+}
+
 fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let sides = text.split_once(['x', 'X']).and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     sides.filter(|(a, b)| *a > 0 && *b > 0).ok_or_else(|| format!("{text:?} is not two numbers such as 768x768"))
@@ -181,6 +224,23 @@ mod tests {
     #[test]
     fn the_options_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_become_the_engines_settings() {
+        let line =
+            "x serve --queue 8 --queue-mib 2 --feature-cache-mib 0 --threads 3 --deadline 7 --device cuda:0,cuda:1";
+        let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { unreachable!() };
+        let settings = args.engine_settings();
+        assert_eq!(settings.places, PlaceLimits { pictures: 8, run_pictures: 2, bytes: 2 << 20 });
+        assert_eq!((settings.feature_cache_bytes, settings.threads), (0, Some(3)));
+        assert_eq!(args.deadline(), Duration::from_secs(7));
+        assert_eq!(args.model.device, DeviceChoice::Cuda(vec![0, 1]));
+        for wrong in
+            ["x serve --queue 0", "x serve --threads 0", "x serve --deadline 0", "x serve --device cuda:1,cuda:1"]
+        {
+            assert!(Cli::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -57,9 +57,10 @@ impl From<FlorenceError> for CliError {
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Device(_) | EngineError::InvalidRequest(_) | EngineError::PromptTooLong { .. } => {
-                Self::Usage(error.to_string())
-            }
+            EngineError::Device(_)
+            | EngineError::Load(_)
+            | EngineError::InvalidRequest(_)
+            | EngineError::PromptTooLong { .. } => Self::Usage(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }

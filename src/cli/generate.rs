@@ -24,9 +24,9 @@ const MAX_BATCH: usize = 16;
 pub fn run(args: &GenerateArgs) -> CliResult<()> {
     telemetry::start();
     let pairs = pair(&args.image, &args.prompt)?;
-    let config = args.model.engine_config()?;
-    let device = OpenDevice::open(config.device, config.precision)?;
-    let found = config.source.locate(&|line| tracing::info!("{line}"))?;
+    let plan = args.model.plan()?;
+    let device = OpenDevice::open(&plan.devices, plan.precision)?;
+    let found = plan.source.locate(&|line| tracing::info!("{line}"))?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     for batch in pairs.chunks(MAX_BATCH) {
         for generation in answer(&model, batch, args)? {

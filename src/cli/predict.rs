@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::args::PredictArgs;
 use super::error::{CliError, CliResult};
-use crate::engine::{Deployment, ModelEngine};
+use crate::engine::{Engine, EngineSettings, ModelEngine};
 use crate::florence::image::Picture;
 use crate::media::{DecodeOptions, decode, draw_labelled_boxes, is_picture_name};
-use crate::session::{BOX_SUFFIX, Inquiry, Session};
+use crate::session::{BOX_SUFFIX, Inquiry, Session, SessionSettings};
 use crate::supervisely::{Annotation, InferenceSettings};
 use crate::telemetry;
 
@@ -21,21 +21,18 @@ pub fn run(args: &PredictArgs) -> CliResult<()> {
     telemetry::start();
     let inquiry = inquiry(args)?;
     let pictures = list_pictures(&args.inputs)?;
-    let config = args.model.engine_config()?;
+    let plan = args.model.plan()?;
     // Here a missing model can still be told from a broken one.
-    config.source.locate(&|line| tracing::info!("{line}"))?;
+    plan.source.locate(&|line| tracing::info!("{line}"))?;
     std::fs::create_dir_all(&args.output)
         .map_err(|error| CliError::Usage(format!("cannot write to {}: {error}", args.output.display())))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let engine = ModelEngine::start(config)?;
-        match engine.loaded().await {
-            Deployment::Failed { message, .. } => return Err(CliError::Usage(message)),
-            Deployment::Ready(_) | Deployment::Loading { .. } | Deployment::Undeployed => {}
-        }
-        let session = Session::new(Arc::new(engine), DecodeOptions::default());
+        let engine = ModelEngine::new(EngineSettings::default());
+        engine.deploy(plan).await?;
+        let session = Session::new(Arc::new(engine), SessionSettings::default());
         let failures = Prediction { args, session, inquiry }.predict_all(&pictures).await;
         report(&failures, pictures.len())
     })
@@ -76,7 +73,8 @@ impl Prediction<'_> {
     async fn predict(&self, file: &Path, [target, drawing]: &[PathBuf; 2]) -> Result<(), String> {
         let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
         let picture = Arc::new(decode(&bytes, &DecodeOptions::default()).map_err(|error| error.to_string())?);
-        let annotation = self.session.infer_picture(Arc::clone(&picture), None, &self.inquiry).await;
+        let run = self.session.open_run();
+        let annotation = self.session.infer_picture(Arc::clone(&picture), None, &self.inquiry, run).await;
         let annotation = annotation.map_err(|error| error.to_string())?;
         let json = serde_json::to_vec(&annotation).map_err(|error| error.to_string())?;
         std::fs::write(target, json).map_err(|error| format!("cannot write {}: {error}", target.display()))?;

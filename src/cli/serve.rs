@@ -2,25 +2,28 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal;
 
 use super::args::ServeArgs;
 use super::error::{CliError, CliResult};
-use crate::engine::{ModelEngine, OpenDevice};
-use crate::media::DecodeOptions;
+use crate::engine::{Engine, ModelEngine, OpenDevice};
 use crate::models::Catalog;
 use crate::server::{AppState, Identity, router, serve};
-use crate::session::Session;
+use crate::session::{Session, SessionSettings};
 use crate::telemetry;
 
-/// Serves until a signal ends it.
+/// How long answers that say that a device is lost may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves until a signal ends it, or a device stops working, which is an error.
 pub fn run(args: &ServeArgs) -> CliResult<()> {
     telemetry::start();
-    let config = args.model.engine_config()?;
+    let plan = args.model.plan()?;
     // A device that is not there is the caller's mistake, to be told now and not in the background.
-    drop(OpenDevice::open(config.device, config.precision)?);
+    drop(OpenDevice::open_all(&plan.devices, plan.precision)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -31,11 +34,24 @@ pub fn run(args: &ServeArgs) -> CliResult<()> {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| CliError::Failed(format!("cannot listen on {address}: {error}; choose another --port")))?;
-        let engine = ModelEngine::start(config)?;
-        let session = Session::new(Arc::new(engine), DecodeOptions::default());
+        let engine = ModelEngine::new(args.engine_settings());
+        let settings = SessionSettings { deadline: args.deadline(), ..SessionSettings::default() };
+        let session = Session::new(Arc::new(engine.clone()), settings);
         let state = AppState::new(session, Identity::from_env(), Catalog::embedded().rows_for_clients());
         tracing::info!("listening on http://{}", listener.local_addr().unwrap_or(address));
-        serve(listener, router(state), ended()).await.map_err(|error| CliError::Failed(error.to_string()))
+        let loader = engine.clone();
+        // A failure is logged, and told to whoever asks.
+        tokio::spawn(async move { loader.deploy(plan).await });
+        tokio::select! {
+            result = serve(listener, router(state), ended()) => {
+                result.map_err(|error| CliError::Failed(error.to_string()))
+            }
+            reason = engine.lost() => {
+                // Started anew, the process may find the device working again.
+                tokio::time::sleep(FAREWELL).await;
+                Err(CliError::Failed(format!("the device stopped working: {reason}")))
+            }
+        }
     })
 }
 

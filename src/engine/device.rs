@@ -1,21 +1,24 @@
 //! Choosing the device that a model runs on, and the type it computes in.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::error::EngineError;
 
-/// Which device a user wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which devices a user wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first GPU if there is one, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// The GPU of this number.
-    Cuda(usize),
+    /// The GPUs of these numbers.
+    Cuda(Vec<usize>),
+    /// Every GPU that there is.
+    AllCuda,
 }
 
 /// Which type a user wants weights and activations in.
@@ -45,24 +48,54 @@ pub struct OpenDevice {
 }
 
 impl OpenDevice {
-    /// Opens the device of the user's choice.
+    /// Opens the devices of the user's choice, at least one.
     ///
     /// # Errors
     /// A GPU that is not there, or a type that the device cannot compute in.
-    pub fn open(choice: DeviceChoice, precision: Precision) -> Result<Self, EngineError> {
+    pub fn open_all(choice: &DeviceChoice, precision: Precision) -> Result<Vec<Self>, EngineError> {
+        let cuda = |index: &usize| Self::cuda(*index, precision).map_err(EngineError::Device);
         match choice {
-            DeviceChoice::Cpu => Self::cpu(precision),
-            DeviceChoice::Cuda(index) => Self::cuda(index, precision).map_err(EngineError::Device),
+            DeviceChoice::Cpu => Ok(vec![Self::cpu(precision)?]),
+            DeviceChoice::Cuda(indices) => indices.iter().map(cuda).collect(),
+            DeviceChoice::AllCuda => match count_cuda().map_err(EngineError::Device)? {
+                0 => Err(EngineError::Device("this machine has no CUDA device".to_owned())),
+                count => (0..count).map(|index| cuda(&index)).collect(),
+            },
             DeviceChoice::Auto => match Self::cuda(0, precision) {
-                Ok(device) => Ok(device),
+                Ok(device) => Ok(vec![device]),
                 Err(reason) => {
                     // Without the feature there was nothing to look for.
                     if cfg!(feature = "cuda") {
                         tracing::warn!("running on the CPU: {reason}");
                     }
-                    Self::cpu(precision)
+                    Ok(vec![Self::cpu(precision)?])
                 }
             },
+        }
+    }
+
+    /// Opens the device of the user's choice where one is all that is of use.
+    ///
+    /// # Errors
+    /// As [`Self::open_all`], and a choice of several.
+    pub fn open(choice: &DeviceChoice, precision: Precision) -> Result<Self, EngineError> {
+        let mut devices = Self::open_all(choice, precision)?;
+        match (devices.pop(), devices.is_empty()) {
+            (Some(device), true) => Ok(device),
+            _ => Err(EngineError::Device("name one device, several are of use to a server only".to_owned())),
+        }
+    }
+
+    /// Whether the device still computes: a sum of a few numbers, there and back.
+    ///
+    /// # Errors
+    /// What the device says, or that the sum is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let sum = || Tensor::new(&[1f32, 2., 4.], &self.device)?.sum_all()?.to_scalar::<f32>();
+        match sum() {
+            Ok(7.) => Ok(()),
+            Ok(wrong) => Err(format!("{} computes 1 + 2 + 4 = {wrong}", self.label)),
+            Err(error) => Err(first_line(&error.to_string())),
         }
     }
 
@@ -99,22 +132,39 @@ impl OpenDevice {
 
 #[cfg(feature = "cuda")]
 fn open_cuda(index: usize) -> Result<Device, String> {
-    use candle_core::cuda_backend::cudarc::driver::CudaContext;
-
-    // candle's errors carry a backtrace in further lines; the first says what happened.
-    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
-    let count = CudaContext::device_count().map_err(|error| first_line(format!("there is no CUDA driver: {error}")))?;
-    if usize::try_from(count).is_ok_and(|count| index >= count) {
+    let count = count_cuda()?;
+    if index >= count {
         return Err(format!("there is no cuda:{index}, this machine has {count} CUDA devices"));
     }
     Device::new_cuda(index).map_err(|error| {
-        first_line(format!("cuda:{index} cannot be used, are libcublas, libcublasLt and libcurand there? {error}"))
+        let reason = first_line(&error.to_string());
+        format!("cuda:{index} cannot be used, are libcublas, libcublasLt and libcurand there? {reason}")
     })
 }
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(index: usize) -> Result<Device, String> {
     Err(format!("cuda:{index} needs a program that was built with the feature cuda; this one runs on the CPU"))
+}
+
+/// GPUs of this machine.
+#[cfg(feature = "cuda")]
+fn count_cuda() -> Result<usize, String> {
+    use candle_core::cuda_backend::cudarc::driver::CudaContext;
+
+    let count =
+        CudaContext::device_count().map_err(|error| first_line(&format!("there is no CUDA driver: {error}")))?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn count_cuda() -> Result<usize, String> {
+    Err("GPUs need a program that was built with the feature cuda; this one runs on the CPU".to_owned())
+}
+
+/// candle's errors carry a backtrace in further lines; the first says what happened.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The driver lists its devices as files; without them the number has to do.
@@ -142,12 +192,18 @@ impl FromStr for DeviceChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| format!("{text:?} is not auto, cpu or cuda:N")),
+            "cuda" => Ok(Self::Cuda(vec![0])),
+            "all" => Ok(Self::AllCuda),
+            _ => {
+                let index = |name: &str| name.trim().strip_prefix("cuda:")?.parse().ok();
+                let indices: Option<Vec<usize>> = text.split(',').map(index).collect();
+                let is_repeated = |list: &[usize]| list.iter().collect::<HashSet<_>>().len() < list.len();
+                match indices {
+                    Some(indices) if is_repeated(&indices) => Err(format!("{text:?} names a device twice")),
+                    Some(indices) => Ok(Self::Cuda(indices)),
+                    None => Err(format!("{text:?} is not auto, cpu, cuda:N, cuda:N,cuda:M or all")),
+                }
+            }
         }
     }
 }
@@ -183,25 +239,31 @@ mod tests {
 
     #[test]
     fn choices_are_read_as_written() {
-        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
-        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
-        assert!("cuda:x".parse::<DeviceChoice>().is_err() && "gpu".parse::<DeviceChoice>().is_err());
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(vec![3])));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(vec![0])));
+        assert_eq!("cuda:0, cuda:2".parse(), Ok(DeviceChoice::Cuda(vec![0, 2])));
+        assert_eq!("all".parse(), Ok(DeviceChoice::AllCuda));
+        for wrong in ["cuda:x", "gpu", "cuda:1,cuda:1", "cuda:0,cpu", ""] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
         assert_eq!("FP16".parse(), Ok(Precision::F16));
         assert!("int8".parse::<Precision>().is_err());
     }
 
     #[test]
     fn the_cpu_is_always_there_and_computes_in_f32() {
-        let open = OpenDevice::open(DeviceChoice::Cpu, Precision::Auto).unwrap();
+        let open = OpenDevice::open(&DeviceChoice::Cpu, Precision::Auto).unwrap();
         assert_eq!((open.label.as_str(), open.precision_name()), ("cpu", "FP32"));
         assert!(!open.hardware.is_empty());
-        assert!(OpenDevice::open(DeviceChoice::Cpu, Precision::F16).is_err());
+        assert_eq!(open.check(), Ok(()));
+        assert!(OpenDevice::open(&DeviceChoice::Cpu, Precision::F16).is_err());
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_gpu_is_refused_by_name_and_passed_over_by_auto() {
-        assert!(OpenDevice::open(DeviceChoice::Cuda(0), Precision::Auto).is_err());
-        assert_eq!(OpenDevice::open(DeviceChoice::Auto, Precision::Auto).unwrap().label, "cpu");
+        assert!(OpenDevice::open(&DeviceChoice::Cuda(vec![0]), Precision::Auto).is_err());
+        assert!(OpenDevice::open_all(&DeviceChoice::AllCuda, Precision::Auto).is_err());
+        assert_eq!(OpenDevice::open(&DeviceChoice::Auto, Precision::Auto).unwrap().label, "cpu");
     }
 }

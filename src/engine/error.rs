@@ -2,7 +2,10 @@
 
 use thiserror::Error;
 
-/// Why a request got no answers.
+use super::request::Stage;
+use crate::florence::FlorenceError;
+
+/// Why a request got no answers, or a model is not served.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum EngineError {
     /// No model is deployed.
@@ -25,9 +28,21 @@ pub enum EngineError {
     /// More is waiting than the engine takes.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// The request's deadline has passed.
+    #[error("the time for the request ran out while {stage}")]
+    DeadlineExceeded {
+        /// How far it had come.
+        stage: Stage,
+    },
     /// The engine is going down.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The device has no memory for this request, not even alone.
+    #[error("the device is out of memory")]
+    OutOfMemory,
+    /// The device does not work any more.
+    #[error("the device stopped working: {0}")]
+    DeviceLost(String),
     /// The device that was asked for cannot be used.
     #[error("{0}")]
     Device(String),
@@ -37,4 +52,28 @@ pub enum EngineError {
     /// The model failed on this request.
     #[error("the model failed: {0}")]
     Internal(String),
+}
+
+impl From<FlorenceError> for EngineError {
+    fn from(error: FlorenceError) -> Self {
+        if let FlorenceError::PromptTooLong { tokens, most, .. } = error {
+            return Self::PromptTooLong {
+                message: error.to_string(),
+                fitting_share: most as f64 / tokens.max(1) as f64,
+            };
+        }
+        if error.is_callers_fault() {
+            Self::InvalidRequest(error.to_string())
+        } else if error.is_out_of_memory() {
+            Self::OutOfMemory
+        } else {
+            Self::Internal(error.to_string().lines().next().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+impl From<candle_core::Error> for EngineError {
+    fn from(error: candle_core::Error) -> Self {
+        FlorenceError::from(error).into()
+    }
 }

@@ -1,68 +1,124 @@
-//! Image features that were computed before: one picture is encoded once, for all prompts and for each step of a cascade.
+//! Image features that were computed before: a picture is encoded once, for all prompts, for each step of a cascade, and for
+//! whoever asks about the same pixels again.
 
-use std::sync::{Arc, Weak};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 
-use crate::florence::FlorenceError;
-use crate::florence::image::Picture;
+use super::stats::Counters;
+use crate::florence::image::Digest;
 
-/// Pictures whose features are kept.
-const MAX_PICTURES: usize = 16;
-
-/// Features of the pictures asked about last, for as long as somebody holds the picture.
-#[derive(Debug, Default)]
+/// Features of the pictures asked about last, on one device, bounded by their bytes.
+///
+/// The assistants look whether a picture is here before they resize it; tensors go in and out on the replica's thread.
 pub(super) struct FeatureCache {
-    kept: Vec<(Weak<Picture>, Tensor)>,
+    kept: Mutex<Kept>,
+    max_bytes: usize,
+    counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The one that was used last stands last.
+    features: VecDeque<(Digest, Tensor)>,
+    bytes: usize,
 }
 
 impl FeatureCache {
-    /// Features `[1, positions, d_model]` of this picture, computed by `encode` if they are not here.
-    pub fn get_or_encode(
-        &mut self,
-        picture: &Arc<Picture>,
-        encode: impl FnOnce() -> Result<Tensor, FlorenceError>,
-    ) -> Result<Tensor, FlorenceError> {
-        self.kept.retain(|(kept, _)| kept.strong_count() > 0);
-        if let Some((_, features)) = self.kept.iter().find(|(kept, _)| kept.as_ptr() == Arc::as_ptr(picture)) {
-            return Ok(features.clone());
-        }
-        let features = encode()?;
-        if self.kept.len() >= MAX_PICTURES {
-            self.kept.remove(0);
-        }
-        self.kept.push((Arc::downgrade(picture), features.clone()));
-        Ok(features)
+    /// An empty cache of at most that many bytes.
+    pub fn new(max_bytes: usize, counters: Arc<Counters>) -> Self {
+        Self { kept: Mutex::default(), max_bytes, counters }
     }
+
+    /// Whether the picture's features are here.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.with(|kept| kept.features.iter().any(|(known, _)| known == digest))
+    }
+
+    /// The picture's features `[1, positions, d_model]`.
+    pub fn get(&self, digest: &Digest) -> Option<Tensor> {
+        self.with(|kept| {
+            let place = kept.features.iter().position(|(known, _)| known == digest)?;
+            let entry = kept.features.remove(place)?;
+            let features = entry.1.clone();
+            kept.features.push_back(entry);
+            Some(features)
+        })
+    }
+
+    /// Keeps features; those that were not used for longest make room.
+    pub fn put(&self, digest: Digest, features: &Tensor) {
+        let bytes = bytes_of(features);
+        if bytes > self.max_bytes || self.contains(&digest) {
+            return;
+        }
+        self.with(|kept| {
+            while kept.bytes + bytes > self.max_bytes {
+                let Some((_, oldest)) = kept.features.pop_front() else { break };
+                kept.bytes -= bytes_of(&oldest);
+                self.counters.feature_bytes.sub(bytes_of(&oldest));
+            }
+            kept.features.push_back((digest, features.clone()));
+            kept.bytes += bytes;
+            self.counters.feature_bytes.add(bytes);
+        });
+    }
+
+    /// Lets go of all features, because their memory is needed.
+    pub fn clear(&self) {
+        self.with(|kept| {
+            self.counters.feature_bytes.sub(kept.bytes);
+            *kept = Kept::default();
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
+        work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for FeatureCache {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn bytes_of(features: &Tensor) -> usize {
+    features.elem_count() * features.dtype().size_in_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::florence::image::Picture;
     use candle_core::{DType, Device};
-    use std::cell::Cell;
+
+    fn digest(value: u8) -> Digest {
+        Picture::new(1, 1, vec![value; 3]).unwrap().digest()
+    }
 
     #[test]
-    fn a_picture_is_encoded_once_while_it_is_held() {
-        let mut cache = FeatureCache::default();
-        let encoded = Cell::new(0);
-        let mut ask = |picture: &Arc<Picture>| {
-            let encode = || {
-                encoded.set(encoded.get() + 1);
-                Ok(Tensor::zeros((1, 2, 3), DType::F32, &Device::Cpu)?)
-            };
-            cache.get_or_encode(picture, encode).unwrap();
-        };
-        let picture = || Arc::new(Picture::new(1, 1, vec![0; 3]).unwrap());
-        let held = picture();
-        ask(&held);
-        ask(&held);
-        ask(&Arc::clone(&held));
-        assert_eq!(encoded.get(), 1);
-        // Equal pixels in another picture are another picture, and one that was dropped is forgotten.
-        (0..3).for_each(|_| ask(&picture()));
-        assert_eq!(encoded.get(), 4);
-        ask(&held);
-        assert_eq!(encoded.get(), 4);
+    fn what_was_not_used_for_longest_makes_room() {
+        let counters = Arc::new(Counters::default());
+        let features = Tensor::zeros((1, 5, 5), DType::F32, &Device::Cpu).unwrap();
+        let cache = FeatureCache::new(250, Arc::clone(&counters));
+        cache.put(digest(1), &features);
+        cache.put(digest(1), &features);
+        cache.put(digest(2), &features);
+        assert_eq!(counters.feature_bytes.get(), 200, "the same picture is kept once");
+        assert!(cache.get(&digest(1)).is_some());
+        cache.put(digest(3), &features);
+        assert_eq!([1, 2, 3].map(|value| cache.contains(&digest(value))), [true, false, true]);
+        cache.clear();
+        assert!(cache.get(&digest(1)).is_none());
+        assert_eq!(counters.feature_bytes.get(), 0);
+    }
+
+    #[test]
+    fn a_cache_of_nothing_keeps_nothing() {
+        let cache = FeatureCache::new(0, Arc::default());
+        cache.put(digest(1), &Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap());
+        assert!(!cache.contains(&digest(1)));
     }
 }

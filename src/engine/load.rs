@@ -1,70 +1,96 @@
-//! Finding and loading a model, and telling how far it is.
+//! Finding a model's files, loading them onto devices, and trying the model before anybody relies on it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::sync::Arc;
 
-use tokio::sync::watch;
+use candle_core::{DType, Device, Tensor};
 
-use super::model_engine::EngineConfig;
-use super::{Deployment, EngineError, OpenDevice, ServedModel};
-use crate::florence::{Florence, FlorenceError};
+use super::device::OpenDevice;
+use super::running::{CpuLayout, LoadedReplica};
+use super::settings::ModelPlan;
+use super::{EngineError, ServedModel};
+use crate::florence::generation::GenerationOptions;
+use crate::florence::{Florence, FlorenceError, Probe};
+use crate::models::ModelFiles;
 
-/// Finds and loads the model, and says so in `deployment`; `None` when that failed.
-pub(super) fn load(config: &EngineConfig, deployment: &watch::Sender<Deployment>) -> Option<Florence> {
-    let model_name = config.source.name();
-    let started = Instant::now();
-    let stage = |stage: &str| {
-        tracing::info!(model = model_name, "{stage}");
-        deployment.send_replace(Deployment::Loading { model_name: model_name.clone(), stage: stage.to_owned() });
-    };
-    let loaded = catch_unwind(AssertUnwindSafe(|| load_model(config, &stage)))
-        .unwrap_or_else(|_| Err(EngineError::Load("loading the model broke off".to_owned())));
-    match loaded {
-        Ok((model, served)) => {
-            let seconds = started.elapsed().as_secs_f32();
-            tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
-            deployment.send_replace(Deployment::Ready(served));
-            Some(model)
-        }
-        Err(error) => {
-            let message = error.to_string();
-            tracing::error!(model = model_name, "{message}");
-            deployment.send_replace(Deployment::Failed { model_name: model_name.clone(), message });
-            None
-        }
-    }
+/// Side of the picture that a model is tried with on a CPU. A GPU gets one of full size, which also loads its kernels.
+const TRIAL_SIDE: u32 = 64;
+/// Tokens of the answer that it is tried with.
+const TRIAL_TOKENS: usize = 4;
+
+/// A model that is ready to run.
+pub(super) struct LoadedModel {
+    pub replicas: Vec<LoadedReplica>,
+    pub served: ServedModel,
+    /// Where its files are, for loading it again.
+    pub files: ModelFiles,
 }
 
-fn load_model(config: &EngineConfig, stage: &dyn Fn(&str)) -> Result<(Florence, ServedModel), EngineError> {
-    let device = OpenDevice::open(config.device, config.precision)?;
-    let found = config.source.locate(stage).map_err(|error| EngineError::Load(error.to_string()))?;
-    stage("loading");
-    let model = Florence::load(&found.files, device.dtype, &device.device)
-        .map_err(|error| EngineError::Load(error.to_string()))?;
-    let precision = device.precision_name().to_owned();
-    let served = ServedModel {
-        name: found.name,
-        source: found.origin,
+/// Loads the model of the plan, from `files` if they are known; tells `stage` what is being done.
+pub(super) fn load(
+    plan: &ModelPlan,
+    files: Option<ModelFiles>,
+    threads: Option<usize>,
+    stage: &dyn Fn(&str),
+) -> Result<LoadedModel, EngineError> {
+    let work = || load_model(plan, files, threads, stage);
+    let panicked = || Err(EngineError::Load("loading the model broke off".to_owned()));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| panicked())
+}
+
+fn load_model(
+    plan: &ModelPlan,
+    files: Option<ModelFiles>,
+    threads: Option<usize>,
+    stage: &dyn Fn(&str),
+) -> Result<LoadedModel, EngineError> {
+    let devices = OpenDevice::open_all(&plan.devices, plan.precision)?;
+    let failed = |error: &dyn std::fmt::Display| EngineError::Load(error.to_string());
+    let found = match files {
+        Some(files) => files,
+        None => plan.source.locate(stage).map_err(|error| failed(&error))?,
+    };
+    let mut replicas = vec![];
+    for device in devices {
+        stage(&format!("loading onto {}", device.label));
+        let model = Florence::load(&found.files, device.dtype, &device.device).map_err(|error| failed(&error))?;
+        stage(&format!("trying it on {}", device.label));
+        try_out(&model, &device).map_err(|error| EngineError::Load(format!("the model does not work: {error}")))?;
+        // Several replicas on a CPU share the weights.
+        let copies = if device.device.is_cpu() { CpuLayout::choose(threads).replicas } else { 1 };
+        let model = Arc::new(model);
+        replicas.extend((0..copies).map(|_| LoadedReplica { model: Arc::clone(&model), device: device.clone() }));
+    }
+    let served = describe(&found, &replicas)?;
+    Ok(LoadedModel { replicas, served, files: found })
+}
+
+fn describe(found: &ModelFiles, replicas: &[LoadedReplica]) -> Result<ServedModel, EngineError> {
+    let first = replicas.first().ok_or_else(|| EngineError::Device("no device was named".to_owned()))?;
+    let mut labels: Vec<&str> = replicas.iter().map(|replica| replica.device.label.as_str()).collect();
+    labels.dedup();
+    Ok(ServedModel {
+        name: found.name.clone(),
+        source: found.origin.clone(),
         custom: found.custom,
-        device: device.label,
-        precision,
-        hardware: device.hardware,
-    };
-    Ok((model, served))
+        device: labels.join(","),
+        precision: first.device.precision_name().to_owned(),
+        hardware: first.device.hardware.clone(),
+    })
 }
 
-impl From<FlorenceError> for EngineError {
-    fn from(error: FlorenceError) -> Self {
-        if let FlorenceError::PromptTooLong { tokens, most, .. } = error {
-            return Self::PromptTooLong {
-                message: error.to_string(),
-                fitting_share: most as f64 / tokens.max(1) as f64,
-            };
-        }
-        if error.is_callers_fault() {
-            Self::InvalidRequest(error.to_string())
-        } else {
-            Self::Internal(error.to_string().lines().next().unwrap_or_default().to_owned())
-        }
-    }
+/// A few tokens about a grey picture: weights that make no numbers, and a device that lacks something, show here and not in
+/// the first request.
+fn try_out(model: &Florence, device: &OpenDevice) -> Result<(), FlorenceError> {
+    let processor = model.processor();
+    let (full_height, full_width) = processor.image_size();
+    let is_cpu = device.device.is_cpu();
+    let side = |full: u32| if is_cpu { full.min(TRIAL_SIDE) } else { full };
+    let (height, width) = (side(full_height), side(full_width));
+    let pixels = Tensor::zeros((1, 3, height as usize, width as usize), DType::F32, &Device::Cpu)?;
+    let features = model.encode_pixels(&pixels, &mut Probe::none())?;
+    let prompt = processor.tokenize("<OD>", processor.image_tokens((height, width))?)?;
+    let encoded = model.encode(&features, &[prompt], &mut Probe::none())?;
+    let options = GenerationOptions { max_new_tokens: TRIAL_TOKENS, ..GenerationOptions::default() };
+    model.search(&encoded, options).map(drop)
 }

@@ -1,21 +1,42 @@
-//! The engine owns the device: it takes pictures with prompts, runs the model, and gives answers back.
+//! The engine owns the devices: it takes pictures with prompts, runs the model, and gives answers back.
 //!
 //! It knows the model and threads, and nothing of HTTP or Supervisely. Callers hold an `Arc<dyn Engine>`; the real one
 //! is [`ModelEngine`], tests put their own behind the trait.
+//!
+//! A request takes a [`Place`], waits in a fair queue, is prepared by an assistant, and comes to a replica, which encodes its
+//! picture and writes all of its answers beside those of other requests; an assistant reads them.
 
+mod assistant;
+mod board;
+mod deployment;
 mod device;
 mod error;
+mod fair_queue;
+mod faults;
 mod features;
+mod heart;
 mod load;
 mod model_engine;
+mod places;
 mod policy;
+mod replica;
 mod request;
-mod worker;
+mod running;
+mod settings;
+mod stats;
 
+pub use deployment::{Deployment, Failure, Loading, ServedModel, Serving};
 pub use device::{DeviceChoice, OpenDevice, Precision};
 pub use error::EngineError;
-pub use model_engine::{EngineConfig, ModelEngine};
-pub use request::{Reply, Request};
+#[cfg(feature = "fault-points")]
+pub use faults::Fault;
+pub use faults::{Faults, Point};
+pub use model_engine::ModelEngine;
+pub use places::{Lane, Place, PlaceLimits, Places, Run};
+pub use policy::Limits;
+pub use request::{Reply, Request, Stage};
+pub use settings::{EngineSettings, ModelPlan};
+pub use stats::Stats;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,46 +51,21 @@ pub trait Engine: Send + Sync {
     /// Dropping the future gives the request up.
     fn infer(&self, request: Request) -> BoxFuture<'_, Result<Vec<Reply>, EngineError>>;
 
+    /// Where requests take their places.
+    fn places(&self) -> &Places;
+
     /// Whether a model is served, and which.
     fn deployment(&self) -> Deployment;
-}
 
-/// The model life cycle as callers see it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Deployment {
-    /// No model was asked for yet, or it was unloaded.
-    Undeployed,
-    /// A model is being fetched or loaded.
-    Loading {
-        /// Name of the model on its way.
-        model_name: String,
-        /// What is being done, such as `reading model.safetensors`.
-        stage: String,
-    },
-    /// Requests are answered.
-    Ready(ServedModel),
-    /// The last load failed and no model is served.
-    Failed {
-        /// Name of the model that failed.
-        model_name: String,
-        /// Why, in one line.
-        message: String,
-    },
-}
+    /// Loads a model and lets it take over from the one before, which stays if that fails. Waits its turn.
+    fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>>;
 
-/// The model that answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServedModel {
-    /// Name in models.json such as `Florence-2-large`, `demo`, or the folder's name of an own checkpoint.
-    pub name: String,
-    /// `microsoft/Florence-2-large` for a published checkpoint, the folder for an own one.
-    pub source: String,
-    /// Whether the weights come from a folder that the user named.
-    pub custom: bool,
-    /// `cpu`, `cuda:0` …
-    pub device: String,
-    /// `FP32`, `FP16` or `BF16`.
-    pub precision: String,
-    /// Name of the processor that runs it.
-    pub hardware: String,
+    /// Takes the model off its devices until the next request.
+    fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Serves nothing any more.
+    fn unload(&self) -> BoxFuture<'_, ()>;
+
+    /// What was done so far.
+    fn stats(&self) -> Stats;
 }

@@ -1,77 +1,225 @@
-//! The engine that runs the model: one thread owns the device and everything on it; callers reach it through a bounded
-//! queue and get their answer through a channel of their own.
+//! The engine that runs models. It takes requests in, and it alone decides which model answers: load, swap, freeze, wake
+//! and unload happen here and nowhere else.
+//!
+//! A new model is loaded and tried beside the old one, which goes on answering and stays if the new one fails. Then the new
+//! one takes over; what the old one was asked it still answers, on its own threads, before it leaves the device.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout_at;
 
-use super::load::load;
-use super::worker::Worker;
-use super::{BoxFuture, Deployment, DeviceChoice, Engine, EngineError, Precision, Reply, Request};
-use crate::models::ModelSource;
+use super::board::Job;
+use super::deployment::{Failure, Loading, Serving};
+use super::load::{LoadedModel, load};
+use super::places::Places;
+use super::request::StageCell;
+use super::running::{Common, RunningModel};
+use super::settings::{EngineSettings, ModelPlan};
+use super::stats::{Counters, Stats};
+use super::{BoxFuture, Deployment, Engine, EngineError, Reply, Request, ServedModel};
+use crate::models::ModelFiles;
 
-/// Requests that may wait; one more is refused.
-const MAX_WAITING_REQUESTS: usize = 256;
-
-/// What the engine is to run, and on what.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// The model.
-    pub source: ModelSource,
-    /// The device.
-    pub device: DeviceChoice,
-    /// The type to compute in.
-    pub precision: Precision,
-}
-
-/// A request with the channel that its answer goes to. A closed channel means that nobody waits any more.
-pub(super) struct Job {
-    pub request: Request,
-    pub reply: oneshot::Sender<Result<Vec<Reply>, EngineError>>,
-}
-
-/// Handle of the thread that runs the model. The thread ends when the last handle is dropped.
+/// Handle of an engine; a clone is the same one. Its threads end with the last handle.
 #[derive(Clone)]
-pub struct ModelEngine {
-    queue: mpsc::SyncSender<Job>,
-    deployment: watch::Receiver<Deployment>,
+pub struct ModelEngine(Arc<Inner>);
+
+struct Inner {
+    places: Places,
+    common: Common,
+    deployment: watch::Sender<Deployment>,
+    /// Why a device does not work any more.
+    lost: watch::Sender<Option<String>>,
+    current: Mutex<Option<Current>>,
+    /// One load at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// The model that answers, and how it came about.
+struct Current {
+    plan: ModelPlan,
+    files: ModelFiles,
+    /// None while it is frozen.
+    running: Option<Arc<RunningModel>>,
 }
 
 impl ModelEngine {
-    /// Starts the thread, which loads the model before it takes requests.
-    ///
-    /// # Errors
-    /// The system has no thread to give.
-    pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
-        let loading = Deployment::Loading { model_name: config.source.name(), stage: "starting".to_owned() };
-        let (state, deployment) = watch::channel(loading);
-        let (queue, jobs) = mpsc::sync_channel(MAX_WAITING_REQUESTS);
-        std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || load(&config, &state).map(|model| Worker::new(model).run(&jobs)))
-            .map_err(|error| EngineError::Internal(format!("cannot start a thread: {error}")))?;
-        Ok(Self { queue, deployment })
+    /// An engine without a model.
+    pub fn new(settings: EngineSettings) -> Self {
+        let lost = watch::Sender::new(None);
+        let tell_lost = lost.clone();
+        let on_lost = move |reason: &str| {
+            tell_lost.send_if_modified(|known| match known {
+                Some(_) => false,
+                None => {
+                    tracing::error!("{reason}");
+                    *known = Some(reason.to_owned());
+                    true
+                }
+            });
+        };
+        let places = Places::new(settings.places);
+        let common = Common { settings, counters: Arc::new(Counters::default()), on_lost: Arc::new(on_lost) };
+        let deployment = watch::Sender::new(Deployment::default());
+        let (current, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self(Arc::new(Inner { places, common, deployment, lost, current, turn }))
     }
 
-    /// Waits until the model is loaded or has failed to, and says which.
-    pub async fn loaded(&self) -> Deployment {
-        let mut deployment = self.deployment.clone();
-        let settled = deployment.wait_for(|state| !matches!(state, Deployment::Loading { .. })).await;
-        settled.map_or_else(|_| self.deployment(), |state| state.clone())
+    /// Waits until a device stops working, and says why. The process should then end, so that it is started anew.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.0.lost.subscribe();
+        let reason = lost.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
     }
 
     async fn answer(&self, request: Request) -> Result<Vec<Reply>, EngineError> {
-        match self.deployment() {
-            Deployment::Ready(_) => {}
-            Deployment::Loading { .. } => return Err(EngineError::Loading),
-            Deployment::Undeployed | Deployment::Failed { .. } => return Err(EngineError::Undeployed),
+        if request.prompts.is_empty() {
+            return Ok(vec![]);
         }
+        let running = self.running_model().await?;
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Job { request, reply }).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => EngineError::Overloaded,
-            mpsc::TrySendError::Disconnected(_) => EngineError::ShuttingDown,
-        })?;
-        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+        let stage = StageCell::default();
+        let deadline = request.deadline;
+        let counters = &self.0.common.counters;
+        counters.requests.add(1);
+        let job = Job { request, reply, stage: stage.clone() };
+        let mut given_up = GivenUp { counters, is_answered: false };
+        if let Err((_, error)) = running.submit(job) {
+            given_up.is_answered = true;
+            counters.failed.add(1);
+            return Err(error);
+        }
+        drop(running);
+        let received = match deadline {
+            None => answer.await,
+            Some(deadline) => match timeout_at(deadline.into(), answer).await {
+                Ok(received) => received,
+                Err(_) => return Err(EngineError::DeadlineExceeded { stage: stage.get() }),
+            },
+        };
+        given_up.is_answered = true;
+        received.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+
+    /// The model that answers, woken if it is frozen.
+    async fn running_model(&self) -> Result<Arc<RunningModel>, EngineError> {
+        if let Some(reason) = self.0.lost.borrow().clone() {
+            return Err(EngineError::DeviceLost(reason));
+        }
+        if let Some(running) = self.0.running() {
+            return Ok(running);
+        }
+        let deployment = self.deployment();
+        match (deployment.serving, deployment.loading) {
+            (Serving::Frozen(_), _) => self.wake().await,
+            (Serving::Nothing, Some(_)) => Err(EngineError::Loading),
+            _ => Err(EngineError::Undeployed),
+        }
+    }
+
+    /// Brings a frozen model back, once for all that ask for it.
+    async fn wake(&self) -> Result<Arc<RunningModel>, EngineError> {
+        let turn = self.0.turn.lock().await;
+        if let Some(running) = self.0.running() {
+            return Ok(running);
+        }
+        let known = self.0.current().as_ref().map(|current| (current.plan.clone(), current.files.clone()));
+        let (plan, files) = known.ok_or(EngineError::Undeployed)?;
+        self.load_and_take_over(plan, Some(files)).await?;
+        drop(turn);
+        self.0.running().ok_or(EngineError::Undeployed)
+    }
+
+    async fn load_in_turn(&self, plan: ModelPlan) -> Result<ServedModel, EngineError> {
+        let _turn = self.0.turn.lock().await;
+        self.load_and_take_over(plan, None).await
+    }
+
+    /// Loads on a thread of its own, which goes on if the caller goes away: whoever asks next finds the model.
+    async fn load_and_take_over(&self, plan: ModelPlan, files: Option<ModelFiles>) -> Result<ServedModel, EngineError> {
+        let (done, result) = oneshot::channel();
+        let inner = Arc::clone(&self.0);
+        std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || {
+                // Nobody waiting any more is no error.
+                let _ = done.send(inner.load(plan, files));
+            })
+            .map_err(|error| EngineError::Internal(format!("cannot start a thread: {error}")))?;
+        result.await.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+
+    /// Takes the model off its devices; the next request brings it back.
+    async fn freeze_model(&self) -> Result<(), EngineError> {
+        let _turn = self.0.turn.lock().await;
+        let mut current = self.0.current();
+        let Some(current) = current.as_mut() else { return Err(EngineError::Undeployed) };
+        current.running = None;
+        self.0.deployment.send_modify(|deployment| {
+            if let Serving::Ready(model) = std::mem::take(&mut deployment.serving) {
+                tracing::info!(model = model.name, "the model is frozen");
+                deployment.serving = Serving::Frozen(model);
+            }
+        });
+        Ok(())
+    }
+
+    async fn unload_model(&self) {
+        let _turn = self.0.turn.lock().await;
+        self.0.current().take();
+        self.0.deployment.send_replace(Deployment::default());
+    }
+}
+
+impl Inner {
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> Option<Arc<RunningModel>> {
+        self.current().as_ref().and_then(|current| current.running.clone())
+    }
+
+    /// Loads a model and lets it take over; if that fails, whatever answered before goes on.
+    fn load(&self, plan: ModelPlan, files: Option<ModelFiles>) -> Result<ServedModel, EngineError> {
+        let model_name = plan.source.name();
+        let started = Instant::now();
+        let stage = |stage: &str| {
+            tracing::info!(model = model_name, "{stage}");
+            let loading = Loading { model_name: model_name.clone(), stage: stage.to_owned() };
+            self.deployment.send_modify(|deployment| deployment.loading = Some(loading));
+        };
+        stage("starting");
+        let loaded = load(&plan, files, self.common.settings.threads, &stage);
+        let served = loaded.and_then(|loaded| self.take_over(plan, loaded));
+        match &served {
+            Ok(served) => {
+                let seconds = started.elapsed().as_secs_f32();
+                tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
+            }
+            Err(error) => {
+                let message = format!("Loading {model_name} failed: {error}");
+                tracing::error!("{message}");
+                self.deployment.send_modify(|deployment| {
+                    deployment.loading = None;
+                    deployment.failure = Some(Failure { model_name: model_name.clone(), message });
+                });
+            }
+        }
+        served
+    }
+
+    fn take_over(&self, plan: ModelPlan, loaded: LoadedModel) -> Result<ServedModel, EngineError> {
+        let LoadedModel { replicas, served, files } = loaded;
+        let running = RunningModel::start(replicas, &self.common)?;
+        // The model before it closes its board here, and leaves when it has answered everything.
+        *self.current() = Some(Current { plan, files, running: Some(Arc::new(running)) });
+        self.deployment.send_replace(Deployment::ready(served.clone()));
+        Ok(served)
     }
 }
 
@@ -81,6 +229,50 @@ impl Engine for ModelEngine {
     }
 
     fn deployment(&self) -> Deployment {
-        self.deployment.borrow().clone()
+        match self.0.lost.borrow().as_ref() {
+            None => self.0.deployment.borrow().clone(),
+            Some(message) => {
+                let known = self.0.deployment.borrow();
+                let model_name = known.model().map(|model| model.name.clone()).unwrap_or_default();
+                let failure = Some(Failure { model_name, message: message.clone() });
+                Deployment { failure, ..Deployment::default() }
+            }
+        }
+    }
+
+    fn places(&self) -> &Places {
+        &self.0.places
+    }
+
+    fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>> {
+        Box::pin(self.load_in_turn(plan))
+    }
+
+    fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.freeze_model())
+    }
+
+    fn unload(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.unload_model())
+    }
+
+    fn stats(&self) -> Stats {
+        let (singles, run_pictures) = self.0.places.taken();
+        let (singles, run_pictures) = (singles as u64, run_pictures as u64);
+        Stats { refused: self.0.places.refused(), singles, run_pictures, ..self.0.common.counters.snapshot() }
+    }
+}
+
+/// Counts a request whose caller does not wait for its end.
+struct GivenUp<'a> {
+    counters: &'a Counters,
+    is_answered: bool,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.counters.given_up.add(1);
+        }
     }
 }

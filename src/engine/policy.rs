@@ -1,94 +1,190 @@
-//! What the worker does next. Pure: no clock and no device, so that every case can be tested.
+//! What a replica does next. Pure: no clock and no device, so that every case can be tested.
+//!
+//! Two kinds of pictures are told apart, see [`Kind`]: those that somebody waits for, and those of runs. A single picture
+//! goes before everything that a run has: it waits for the action under way and for nothing else. Where a step costs about
+//! the same for few answers and for many, as on a GPU, the answers of runs are written along; where it does not, they
+//! pause. Runs are owed an action now and then, so that they never stand still.
 
-/// Answers that are written at a time. Each holds keys and values of the whole picture for every layer, some 60 MB for the
-/// large model in f32.
-pub const MAX_ANSWERS: usize = 8;
-/// Steps between two admissions while answers are being written: a picture takes as long to encode as many steps, and whoever
-/// is waiting for the rest of an answer should not wait for every newcomer's picture first.
-const STEPS_BETWEEN_ADMISSIONS: usize = 2;
+/// Actions for single pictures after which one is due to the runs.
+const ACTIONS_BETWEEN_RUNS: usize = 64;
 
-/// How much there is to do.
+/// What a device can do at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Answers that are written at a time. Each holds keys and values of the whole picture for every layer.
+    pub answers: usize,
+    /// Of these, answers that runs leave free for single pictures.
+    pub reserved: usize,
+    /// Pictures that are encoded at a time.
+    pub pictures: usize,
+    /// Prompts that are encoded at a time.
+    pub prompts: usize,
+    /// Steps between two admissions while answers are being written: a picture takes as long to encode as many steps, and
+    /// whoever waits for the rest of an answer should not wait for every newcomer's picture first.
+    pub steps_between_admissions: usize,
+    /// Whether more answers make a step hardly slower.
+    pub shares_steps: bool,
+}
+
+/// Whom a picture belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody waits for this one.
+    Single,
+    /// It is one of many.
+    Run,
+}
+
+/// Something of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct PerKind<T> {
+    /// Single pictures'.
+    pub singles: T,
+    /// Runs'.
+    pub runs: T,
+}
+
+impl<T> PerKind<T> {
+    /// One for each kind.
+    pub fn from_fn(of: impl Fn(Kind) -> T) -> Self {
+        Self { singles: of(Kind::Single), runs: of(Kind::Run) }
+    }
+
+    /// That of a kind.
+    pub const fn of(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::Single => &self.singles,
+            Kind::Run => &self.runs,
+        }
+    }
+
+    /// That of a kind.
+    pub const fn of_mut(&mut self, kind: Kind) -> &mut T {
+        match kind {
+            Kind::Single => &mut self.singles,
+            Kind::Run => &mut self.runs,
+        }
+    }
+}
+
+/// What there is to do for the pictures of a kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Pictures that were not encoded yet.
+    pub unseen: usize,
+    /// Prompts about encoded pictures whose answers may be begun.
+    pub prompts: usize,
     /// Answers that are being written.
     pub writing: usize,
-    /// Requests that have prompts whose answers were not begun.
-    pub waiting: usize,
+}
+
+/// Everything that there is to do, and what was done last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// For whom.
+    pub work: PerKind<Work>,
     /// Steps since the last admission.
     pub steps: usize,
+    /// Actions since the runs had a part in one, or had nothing to do.
+    pub without_runs: usize,
 }
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing, until a request comes.
+    /// Nothing, until there is work.
     Wait,
-    /// Begin at most so many answers of the request whose turn it is.
-    Admit(usize),
+    /// Encode so many pictures.
+    See(Kind, usize),
+    /// Encode so many prompts and begin their answers.
+    Begin(Kind, usize),
+    /// Write one more token of every answer of this kind.
+    StepOf(Kind),
     /// Write one more token of every answer.
-    Step,
+    StepAll,
+}
+
+impl Work {
+    const fn is_empty(self) -> bool {
+        self.unseen == 0 && self.prompts == 0 && self.writing == 0
+    }
 }
 
 impl Load {
-    /// The next action. Work that was begun goes on at least every other action, and work that waits is admitted as soon
-    /// as there is room and the last admission is some steps ago.
-    pub fn next_action(self) -> Action {
-        let free = MAX_ANSWERS.saturating_sub(self.writing);
-        let may_admit = self.waiting > 0 && free > 0;
-        if self.writing == 0 && !may_admit {
-            return Action::Wait;
+    /// The next action.
+    pub fn next_action(&self, limits: &Limits) -> Action {
+        if self.runs_are_due() {
+            return self.run_action(limits).unwrap_or(Action::Wait);
         }
-        if may_admit && (self.writing == 0 || self.steps >= STEPS_BETWEEN_ADMISSIONS) {
-            // With others in the queue a request takes half of what is free, so that one of many prompts leaves room.
-            return Action::Admit(if self.waiting > 1 { free.div_ceil(2) } else { free });
+        if self.work.singles.is_empty() {
+            return self.run_action(limits).unwrap_or(Action::Wait);
         }
-        Action::Step
+        if let Some(admission) = self.admit_single(limits) {
+            return admission;
+        }
+        // What remains to be done for singles is a step, or there is no room because runs have taken all of it, which
+        // the reserve prevents: then nobody's answers are in the way of a step either.
+        if self.work.singles.writing > 0 { self.step(limits, Kind::Single) } else { self.step(limits, Kind::Run) }
+    }
+
+    /// The load after an action, as far as the policy's own counts go.
+    #[must_use]
+    pub const fn after(self, action: Action) -> Self {
+        let steps = match action {
+            Action::See(..) | Action::Begin(..) => 0,
+            Action::StepOf(_) | Action::StepAll => self.steps + 1,
+            Action::Wait => self.steps,
+        };
+        let for_runs = match action {
+            Action::See(kind, _) | Action::Begin(kind, _) | Action::StepOf(kind) => matches!(kind, Kind::Run),
+            Action::StepAll => self.work.runs.writing > 0,
+            Action::Wait => true,
+        };
+        let without_runs = if for_runs || self.work.runs.is_empty() { 0 } else { self.without_runs + 1 };
+        Self { steps, without_runs, ..self }
+    }
+
+    const fn runs_are_due(&self) -> bool {
+        self.without_runs >= ACTIONS_BETWEEN_RUNS && !self.work.runs.is_empty()
+    }
+
+    /// Singles are admitted at once, but for those whose own answers are being written.
+    fn admit_single(&self, limits: &Limits) -> Option<Action> {
+        let may_admit = self.work.singles.writing == 0 || self.steps >= limits.steps_between_admissions;
+        let free = limits.answers.saturating_sub(self.writing());
+        if may_admit { admit(Kind::Single, self.work.singles, free, limits) } else { None }
+    }
+
+    fn run_action(&self, limits: &Limits) -> Option<Action> {
+        let may_admit = self.work.runs.writing == 0 || self.steps >= limits.steps_between_admissions;
+        let free = limits.answers.saturating_sub(limits.reserved).saturating_sub(self.writing());
+        let admission = if may_admit { admit(Kind::Run, self.work.runs, free, limits) } else { None };
+        admission.or_else(|| (self.writing() > 0).then(|| self.step(limits, Kind::Run)))
+    }
+
+    fn step(&self, limits: &Limits, kind: Kind) -> Action {
+        let is_mixed = self.work.singles.writing > 0 && self.work.runs.writing > 0;
+        if is_mixed && !limits.shares_steps { Action::StepOf(kind) } else { Action::StepAll }
+    }
+
+    const fn writing(&self) -> usize {
+        self.work.singles.writing + self.work.runs.writing
+    }
+}
+
+/// Answers are begun as soon as there is room; without room for them no picture is encoded either.
+fn admit(kind: Kind, work: Work, free: usize, limits: &Limits) -> Option<Action> {
+    if free == 0 {
+        None
+    } else if work.prompts > 0 {
+        Some(Action::Begin(kind, work.prompts.min(limits.prompts).min(free)))
+    } else if work.unseen > 0 {
+        Some(Action::See(kind, work.unseen.min(limits.pictures)))
+    } else {
+        None
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn next(writing: usize, waiting: usize, steps: usize) -> Action {
-        Load { writing, waiting, steps }.next_action()
-    }
-
-    #[test]
-    fn an_idle_worker_waits_and_admits_at_once() {
-        assert_eq!(next(0, 0, 0), Action::Wait);
-        assert_eq!(next(0, 1, 0), Action::Admit(MAX_ANSWERS));
-        assert_eq!(next(0, 5, 0), Action::Admit(MAX_ANSWERS / 2));
-    }
-
-    #[test]
-    fn writing_goes_on_between_admissions() {
-        assert_eq!(next(3, 0, 100), Action::Step);
-        assert_eq!(next(3, 2, 0), Action::Step);
-        assert_eq!(next(3, 2, STEPS_BETWEEN_ADMISSIONS), Action::Admit(3));
-        assert_eq!(next(MAX_ANSWERS, 2, 100), Action::Step);
-    }
-
-    #[test]
-    fn nobody_starves() {
-        // However much waits, both kinds of work are done again and again.
-        let (mut load, mut admissions, mut steps) = (Load { waiting: 1000, ..Load::default() }, 0, 0);
-        for _ in 0..1000 {
-            match load.next_action() {
-                Action::Wait => unreachable!(),
-                Action::Admit(answers) => {
-                    admissions += 1;
-                    load = Load { writing: load.writing + answers, steps: 0, ..load };
-                }
-                Action::Step => {
-                    steps += 1;
-                    // Every tenth step an answer ends.
-                    let ended = usize::from(steps % 10 == 0 && load.writing > 0);
-                    load = Load { writing: load.writing - ended, steps: load.steps + 1, ..load };
-                }
-            }
-            assert!(load.writing <= MAX_ANSWERS);
-        }
-        assert!(admissions > 50 && steps > 500, "{admissions} admissions, {steps} steps");
-    }
-}
+#[path = "policy_tests.rs"]
+mod tests;

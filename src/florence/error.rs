@@ -89,4 +89,27 @@ impl FlorenceError {
     pub const fn is_callers_fault(&self) -> bool {
         matches!(self, Self::Prompt(_) | Self::PromptTooLong { .. } | Self::ImageSize(_) | Self::Options(_))
     }
+
+    /// Whether the device had no memory left, so that less at a time may do.
+    pub fn is_out_of_memory(&self) -> bool {
+        let Self::Device(error) = self else { return false };
+        let text = error.to_string();
+        OUT_OF_MEMORY.iter().any(|mark| text.contains(mark))
+    }
+}
+
+/// How CUDA's driver and its matrix library say that memory is short; candle hands their words on as text.
+const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_memory_is_told_from_other_failures() {
+        let error = |text: &str| FlorenceError::Device(candle_core::Error::Msg(text.to_owned()));
+        assert!(error(r#"DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")"#).is_out_of_memory());
+        assert!(!error(r#"DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…")"#).is_out_of_memory());
+        assert!(!FlorenceError::NotFinite.is_out_of_memory());
+    }
 }

@@ -12,7 +12,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::engine::{Deployment, EngineError};
+use crate::engine::{Deployment, EngineError, Failure, Loading};
 use crate::session::SessionError;
 
 /// What the original says while no model is deployed. Apps show it to their users.
@@ -95,12 +95,10 @@ impl ApiError {
 
     /// No model answers. Asking again is of use only while one is loading.
     pub fn not_served(deployment: &Deployment) -> Self {
-        match deployment {
-            Deployment::Loading { model_name, stage } => Self::loading(&format!("{model_name} is loading: {stage}")),
-            Deployment::Failed { model_name, message } => {
-                Self::undeployed(&format!("{UNDEPLOYED_MESSAGE} Loading {model_name} failed: {message}"))
-            }
-            Deployment::Undeployed | Deployment::Ready(_) => Self::undeployed(UNDEPLOYED_MESSAGE),
+        match (&deployment.loading, &deployment.failure) {
+            (Some(Loading { model_name, stage }), _) => Self::loading(&format!("{model_name} is loading: {stage}")),
+            (None, Some(Failure { message, .. })) => Self::undeployed(&format!("{UNDEPLOYED_MESSAGE} {message}")),
+            (None, None) => Self::undeployed(UNDEPLOYED_MESSAGE),
         }
     }
 
@@ -179,6 +177,17 @@ impl From<EngineError> for ApiError {
                 Self::bad_request(message)
             }
             EngineError::Overloaded => Self::overloaded(),
+            EngineError::DeadlineExceeded { .. } => {
+                Self::titled(StatusCode::GATEWAY_TIMEOUT, "Request timed out", &error.to_string())
+            }
+            EngineError::OutOfMemory => {
+                Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Out of memory", &error.to_string())
+                    .retry_after(LOADING_RETRY_SECONDS)
+            }
+            EngineError::DeviceLost(_) => {
+                Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Device failed", &error.to_string())
+                    .retry_after(LOADING_RETRY_SECONDS)
+            }
             EngineError::Internal(cause) | EngineError::Device(cause) | EngineError::Load(cause) => {
                 Self::model_failed(&cause)
             }
@@ -234,13 +243,15 @@ mod tests {
 
     #[test]
     fn only_a_loading_model_is_worth_asking_again() {
-        let loading = Deployment::Loading { model_name: model_name(), stage: "reading model.safetensors".to_owned() };
+        let loading = Loading { model_name: model_name(), stage: "reading model.safetensors".to_owned() };
+        let loading = Deployment { loading: Some(loading), ..Deployment::default() };
         let error = ApiError::not_served(&loading);
         assert_eq!((error.status, error.retry_after_seconds), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));
-        let failed = Deployment::Failed { model_name: model_name(), message: "no such file".to_owned() };
+        let failure = Failure { model_name: model_name(), message: "Loading it failed: no such file".to_owned() };
+        let failed = Deployment { failure: Some(failure), ..Deployment::default() };
         let error = ApiError::not_served(&failed);
         assert_eq!((error.status, error.retry_after_seconds), (StatusCode::CONFLICT, None));
-        assert!(error.body["message"].as_str().unwrap().ends_with("Loading Florence-2-large failed: no such file"));
+        assert!(error.body["message"].as_str().unwrap().ends_with("Loading it failed: no such file"));
     }
 
     #[test]

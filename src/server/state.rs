@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::budget::ByteBudget;
 use super::error::ApiError;
 use super::limits::MAX_HELD_UPLOAD_BYTES;
-use crate::engine::{Deployment, ServedModel};
+use crate::engine::ServedModel;
 use crate::session::Session;
 
 /// Who the server says it is; on the platform the task's environment tells.
@@ -64,15 +64,13 @@ impl AppState {
 
     /// The model that answers, or the error that says why there is none.
     pub(super) fn served_model(&self) -> Result<ServedModel, ApiError> {
-        match self.session.deployment() {
-            Deployment::Ready(model) => Ok(model),
-            deployment => Err(ApiError::not_served(&deployment)),
-        }
+        let deployment = self.session.deployment();
+        deployment.model().cloned().ok_or_else(|| ApiError::not_served(&deployment))
     }
 
-    /// Whether a model answers.
+    /// Whether a model answers, be it after waking.
     pub(super) fn is_deployed(&self) -> bool {
-        matches!(self.session.deployment(), Deployment::Ready(_))
+        self.session.deployment().model().is_some()
     }
 }
 

@@ -1,12 +1,13 @@
 //! A question put to the engine about one picture after the other.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::SessionError;
 use super::labels::{ScoreRules, View, read_labels};
 use super::question::{ClassPrompt, Question, ground_caption};
 use super::uploads::size_of;
-use crate::engine::{Engine, EngineError, Reply, Request};
+use crate::engine::{Engine, EngineError, Place, Reply, Request};
 use crate::florence::answer::Answer;
 use crate::florence::generation::GenerationOptions;
 use crate::florence::image::Picture;
@@ -22,6 +23,13 @@ pub struct Inquiry {
     question: Question,
     options: GenerationOptions,
     scores: ScoreRules,
+}
+
+/// A picture's turn with the engine, for all that is asked about it.
+pub(super) struct Turn<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) place: Arc<Place>,
+    pub(super) deadline: Option<Instant>,
 }
 
 /// An answer with the class that names what it found, if the caller gave one.
@@ -46,7 +54,7 @@ impl Inquiry {
     /// Asks about a picture, or a region inside it; the annotation is in the whole picture's coordinates.
     pub(super) async fn annotate(
         &self,
-        engine: &dyn Engine,
+        turn: &Turn<'_>,
         picture: Arc<Picture>,
         region: Option<Rectangle>,
     ) -> Result<Annotation, SessionError> {
@@ -59,33 +67,33 @@ impl Inquiry {
             }
         };
         let mut labels: Vec<Label> = Vec::new();
-        for named in self.ask(engine, picture).await? {
+        for named in self.ask(turn, picture).await? {
             labels.extend(read_labels(&named.answer, named.class, view, self.scores)?);
         }
         Ok(Annotation::new(size, labels))
     }
 
-    async fn ask(&self, engine: &dyn Engine, picture: Arc<Picture>) -> Result<Vec<NamedAnswer<'_>>, SessionError> {
+    async fn ask(&self, turn: &Turn<'_>, picture: Arc<Picture>) -> Result<Vec<NamedAnswer<'_>>, SessionError> {
         match &self.question {
             Question::Prompt(prompt) => {
-                let reply = self.ask_one(engine, picture, prompt.clone()).await?;
+                let reply = self.ask_one(turn, picture, prompt.clone()).await?;
                 Ok(vec![NamedAnswer { class: None, answer: reply.answer }])
             }
             Question::GroundedCaption(caption_task) => {
-                let caption = self.ask_for_caption(engine, Arc::clone(&picture), *caption_task).await?;
-                let answer = self.ground(engine, picture, &caption).await?;
+                let caption = self.ask_for_caption(turn, Arc::clone(&picture), *caption_task).await?;
+                let answer = self.ground(turn, picture, &caption).await?;
                 Ok(vec![NamedAnswer { class: None, answer }])
             }
-            Question::Classes(classes) => self.ask_for_classes(engine, picture, classes).await,
+            Question::Classes(classes) => self.ask_for_classes(turn, picture, classes).await,
         }
     }
 
     /// Asks where a caption's phrases are. A caption that is too long for the model, because the model looped, loses its end:
     /// the caller did not write it and cannot shorten it.
-    async fn ground(&self, engine: &dyn Engine, picture: Arc<Picture>, caption: &str) -> Result<Answer, SessionError> {
+    async fn ground(&self, turn: &Turn<'_>, picture: Arc<Picture>, caption: &str) -> Result<Answer, SessionError> {
         let mut caption = caption;
         for _ in 0..MAX_CUTS {
-            match self.ask_one(engine, Arc::clone(&picture), ground_caption(caption)).await {
+            match self.ask_one(turn, Arc::clone(&picture), ground_caption(caption)).await {
                 Err(SessionError::Engine(EngineError::PromptTooLong { fitting_share, .. })) => {
                     caption = beginning(caption, fitting_share);
                 }
@@ -97,11 +105,11 @@ impl Inquiry {
 
     async fn ask_for_caption(
         &self,
-        engine: &dyn Engine,
+        turn: &Turn<'_>,
         picture: Arc<Picture>,
         task: Task,
     ) -> Result<String, SessionError> {
-        match self.ask_one(engine, picture, task.token().to_owned()).await?.answer {
+        match self.ask_one(turn, picture, task.token().to_owned()).await?.answer {
             Answer::Text(caption) => Ok(caption),
             _ => Err(SessionError::Internal("the model answered a caption task without text".to_owned())),
         }
@@ -109,7 +117,7 @@ impl Inquiry {
 
     async fn ask_for_classes<'a>(
         &self,
-        engine: &dyn Engine,
+        turn: &Turn<'_>,
         picture: Arc<Picture>,
         classes: &'a [ClassPrompt],
     ) -> Result<Vec<NamedAnswer<'a>>, SessionError> {
@@ -117,24 +125,26 @@ impl Inquiry {
             return Ok(Vec::new());
         }
         let prompts = classes.iter().map(|class| class.prompt.clone()).collect();
-        let replies = self.ask_all(engine, picture, prompts).await?;
+        let replies = self.ask_all(turn, picture, prompts).await?;
         let named = classes.iter().zip(replies);
         Ok(named.map(|(class, reply)| NamedAnswer { class: Some(&class.class), answer: reply.answer }).collect())
     }
 
-    async fn ask_one(&self, engine: &dyn Engine, picture: Arc<Picture>, prompt: String) -> Result<Reply, SessionError> {
-        let mut replies = self.ask_all(engine, picture, vec![prompt]).await?;
+    async fn ask_one(&self, turn: &Turn<'_>, picture: Arc<Picture>, prompt: String) -> Result<Reply, SessionError> {
+        let mut replies = self.ask_all(turn, picture, vec![prompt]).await?;
         replies.pop().ok_or_else(|| wrong_number_of_replies(0, 1))
     }
 
     async fn ask_all(
         &self,
-        engine: &dyn Engine,
+        turn: &Turn<'_>,
         picture: Arc<Picture>,
         prompts: Vec<String>,
     ) -> Result<Vec<Reply>, SessionError> {
         let asked = prompts.len();
-        let replies = engine.infer(Request { picture, prompts, options: self.options }).await?;
+        let (place, deadline) = (Arc::clone(&turn.place), turn.deadline);
+        let request = Request { picture, prompts, options: self.options, deadline, place };
+        let replies = turn.engine.infer(request).await?;
         if replies.len() == asked { Ok(replies) } else { Err(wrong_number_of_replies(replies.len(), asked)) }
     }
 }

@@ -21,6 +21,9 @@ const KEPT_PIXELS: u64 = 96 << 20;
 /// Pixels are counted in units of this size, because a semaphore's count is limited.
 const UNIT_PIXELS: u64 = 1 << 10;
 
+/// Bytes of a decoded pixel.
+const BYTES_OF_PIXEL: u64 = 3;
+
 /// Decoders that may run at a time when the machine does not say how many cores it has.
 const FALLBACK_DECODERS: usize = 2;
 
@@ -39,6 +42,13 @@ pub(super) struct CheckedUpload {
     /// Size of the upright picture.
     pub(super) size: ImageSize,
     pixels: Pixels,
+}
+
+impl CheckedUpload {
+    /// Bytes of the decoded picture.
+    pub(super) fn decoded_bytes(&self) -> u64 {
+        (self.size.height * self.size.width).unsigned_abs() * BYTES_OF_PIXEL
+    }
 }
 
 #[derive(Debug)]
@@ -141,6 +151,12 @@ impl Decoder {
                 self.decode(bytes).await.map_err(fault)
             }
         }
+    }
+
+    /// Bytes that a file takes once it is decoded, or the most that are decoded when it does not say.
+    pub(super) fn decoded_bytes(&self, bytes: &[u8]) -> u64 {
+        let pixels = media::declared_pixels(bytes).unwrap_or(self.options.max_pixels);
+        pixels.min(self.options.max_pixels) * BYTES_OF_PIXEL
     }
 
     async fn decode_upload(self, upload: Upload) -> (Upload, Result<HeldPicture, Fault>) {

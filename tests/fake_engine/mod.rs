@@ -8,7 +8,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serve_florence_2::engine::{BoxFuture, Deployment, Engine, EngineError, Reply, Request, ServedModel};
+use serve_florence_2::engine::{
+    BoxFuture, Deployment, Engine, EngineError, ModelPlan, PlaceLimits, Places, Reply, Request, ServedModel, Serving,
+    Stage, Stats,
+};
 use serve_florence_2::florence::answer::{Answer, LabelledBox, StopReason};
 use serve_florence_2::florence::task::Task;
 
@@ -43,6 +46,7 @@ pub struct Asked {
 #[derive(Clone)]
 pub struct FakeEngine {
     deployment: Arc<Mutex<Deployment>>,
+    places: Arc<Places>,
     asked: Arc<Mutex<Vec<Asked>>>,
     /// Requests that were given up before their answer.
     given_up: Arc<AtomicUsize>,
@@ -53,7 +57,8 @@ impl FakeEngine {
     /// An engine that serves Florence-2-large and scores every box 0.5.
     pub fn new() -> Self {
         Self {
-            deployment: Arc::new(Mutex::new(Deployment::Ready(served_model()))),
+            deployment: Arc::new(Mutex::new(Deployment::ready(served_model()))),
+            places: Arc::new(Places::new(PlaceLimits::default())),
             asked: Arc::default(),
             given_up: Arc::default(),
             score: Some(0.5),
@@ -84,6 +89,15 @@ impl FakeEngine {
 
     async fn answer(&self, request: Request) -> Result<Vec<Reply>, EngineError> {
         self.remember(&request);
+        match request.deadline {
+            None => self.answer_in_time(request).await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), self.answer_in_time(request))
+                .await
+                .unwrap_or(Err(EngineError::DeadlineExceeded { stage: Stage::Writing })),
+        }
+    }
+
+    async fn answer_in_time(&self, request: Request) -> Result<Vec<Reply>, EngineError> {
         let (width, height) = (request.picture.width().into(), request.picture.height().into());
         let mut index = 0;
         let mut replies = Vec::new();
@@ -94,7 +108,7 @@ impl FakeEngine {
                 Some(phrase) => misbehave(phrase).map(|()| self.boxes(&[phrase], (width, height), &mut index)),
                 None => self.answer_task(prompt, (width, height), &mut index),
             }?;
-            replies.push(Reply { text: String::new(), answer, stop: StopReason::Stop });
+            replies.push(Reply { ids: vec![], text: String::new(), answer, stop: StopReason::Stop });
         }
         Ok(replies)
     }
@@ -141,8 +155,36 @@ impl Engine for FakeEngine {
         Box::pin(self.answer(request))
     }
 
+    fn places(&self) -> &Places {
+        &self.places
+    }
+
     fn deployment(&self) -> Deployment {
         self.deployment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Any model is there at once.
+    fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>> {
+        let model = ServedModel { name: plan.source.name(), ..served_model() };
+        self.set_deployment(Deployment::ready(model.clone()));
+        Box::pin(async { Ok(model) })
+    }
+
+    fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        let model = self.deployment().model().cloned();
+        if let Some(model) = model.clone() {
+            self.set_deployment(Deployment { serving: Serving::Frozen(model), ..Deployment::default() });
+        }
+        Box::pin(async move { model.map(drop).ok_or(EngineError::Undeployed) })
+    }
+
+    fn unload(&self) -> BoxFuture<'_, ()> {
+        self.set_deployment(Deployment::default());
+        Box::pin(async {})
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
     }
 }
 

@@ -8,9 +8,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use image::{DynamicImage, ImageFormat};
 use serde_json::{Value, json};
-use serve_florence_2::media::DecodeOptions;
 use serve_florence_2::server::{AppState, Identity, router};
-use serve_florence_2::session::Session;
+use serve_florence_2::session::{Session, SessionSettings};
 use tower::ServiceExt;
 
 use crate::fake_engine::FakeEngine;
@@ -41,7 +40,7 @@ impl TestServer {
     /// The server that the recordings were made with.
     pub fn start() -> Self {
         let engine = FakeEngine::new();
-        let session = Session::new(Arc::new(engine.clone()), DecodeOptions::default());
+        let session = Session::new(Arc::new(engine.clone()), SessionSettings::default());
         let identity = Identity { app_name: "Serve Florence-2".to_owned(), session_id: Some(777), production: true };
         Self { router: router(AppState::new(session, identity, published_models())), engine }
     }

@@ -208,7 +208,7 @@ async fn the_text_of_apply_florence_is_grounded() {
 #[tokio::test]
 async fn an_undeployed_server_says_so_in_the_originals_words() {
     let server = TestServer::start();
-    server.engine.set_deployment(Deployment::Undeployed);
+    server.engine.set_deployment(Deployment::default());
     replay_on(&server, "undeployed_info", &[(2, 409), (3, 200)]).await;
     let recorded = recording("undeployed_info");
     let answer = server.post("/get_session_info", &json!({})).await.json();

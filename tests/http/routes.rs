@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use serve_florence_2::engine::Deployment;
+use serve_florence_2::engine::{Deployment, Failure, Loading};
 
 use crate::client::{Form, TestServer, json_request, png};
 
@@ -102,7 +102,8 @@ async fn info_routes_do_not_need_a_body() {
 async fn a_loading_model_is_asked_again_and_a_failed_one_is_not() {
     let server = TestServer::start();
     let (model_name, stage) = ("Florence-2-large".to_owned(), "reading model.safetensors".to_owned());
-    server.engine.set_deployment(Deployment::Loading { model_name: model_name.clone(), stage });
+    let loading = Some(Loading { model_name: model_name.clone(), stage });
+    server.engine.set_deployment(Deployment { loading, ..Deployment::default() });
     for path in ["/get_session_info", "/get_model_meta", "/get_deploy_info"] {
         let answer = server.post(path, &json!({})).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
@@ -114,11 +115,12 @@ async fn a_loading_model_is_asked_again_and_a_failed_one_is_not() {
     assert_eq!(server.get("/livez").await.status, StatusCode::OK);
     assert_eq!(server.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    server.engine.set_deployment(Deployment::Failed { model_name, message: "no such folder".to_owned() });
+    let failure = Some(Failure { model_name, message: "Loading it failed: no such folder".to_owned() });
+    server.engine.set_deployment(Deployment { failure, ..Deployment::default() });
     let answer = server.infer(json!({})).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert!(!answer.headers.contains_key(header::RETRY_AFTER));
-    assert!(answer.error_message().ends_with("Loading Florence-2-large failed: no such folder"));
+    assert!(answer.error_message().ends_with("Loading it failed: no such folder"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each suite uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+pub mod engines;
 pub mod random;
 pub mod scenes;
 

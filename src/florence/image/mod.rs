@@ -6,7 +6,7 @@ mod picture;
 mod resize;
 mod taps;
 
-pub use picture::{Picture, PictureError};
+pub use picture::{Digest, Picture, PictureError};
 pub use resize::resize_bicubic;
 
 /// Channels of a pixel.

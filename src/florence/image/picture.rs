@@ -1,16 +1,24 @@
 //! An upright picture in 8-bit RGB.
 
+use std::sync::OnceLock;
+
 use thiserror::Error;
 
 use super::CHANNELS;
 
 /// Rows of pixels from the top, each from the left, each pixel as red, green and blue.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Picture {
     width: u32,
     height: u32,
     rgb: Vec<u8>,
+    /// Computed when it is first asked for.
+    digest: OnceLock<Digest>,
 }
+
+/// Equal for pictures of the same size and pixels, and for no others that anybody could find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; blake3::OUT_LEN]);
 
 /// Why bytes are no picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -48,13 +56,13 @@ impl Picture {
         if wanted != rgb.len() as u128 {
             return Err(PictureError::Length { width, height, found: rgb.len() });
         }
-        Ok(Self { width, height, rgb })
+        Ok(Self { width, height, rgb, digest: OnceLock::new() })
     }
 
     /// Wraps what the resize made: as many bytes as the size needs, and neither side zero.
     pub(super) fn from_resize(width: u32, height: u32, rgb: Vec<u8>) -> Self {
         debug_assert_eq!(rgb.len(), width as usize * height as usize * CHANNELS);
-        Self { width, height, rgb }
+        Self { width, height, rgb, digest: OnceLock::new() }
     }
 
     /// Pixels in a row.
@@ -82,6 +90,15 @@ impl Picture {
         self.rgb
     }
 
+    /// The digest of the picture's size and pixels.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&self.width.to_le_bytes()).update(&self.height.to_le_bytes()).update(&self.rgb);
+            Digest(*hasher.finalize().as_bytes())
+        })
+    }
+
     /// The part of `width` x `height` pixels whose upper left corner is at `x`, `y`; `None` if it is empty or not wholly
     /// inside.
     pub fn crop(&self, x: u32, y: u32, width: u32, height: u32) -> Option<Self> {
@@ -98,6 +115,14 @@ impl Picture {
         Self::new(width, height, rgb).ok()
     }
 }
+
+impl PartialEq for Picture {
+    fn eq(&self, other: &Self) -> bool {
+        (self.width, self.height, &self.rgb) == (other.width, other.height, &other.rgb)
+    }
+}
+
+impl Eq for Picture {}
 
 impl std::fmt::Debug for Picture {
     /// Its size; nobody wants to read its pixels.
@@ -116,6 +141,14 @@ mod tests {
         assert!(Picture::new(1, 1, vec![0; 4]).is_err());
         assert!(Picture::new(u32::MAX, u32::MAX, vec![]).is_err());
         assert!(Picture::new(2, 1, vec![0; 6]).is_ok());
+    }
+
+    #[test]
+    fn the_digest_tells_pictures_apart() {
+        let digest = |width, height, rgb: &[u8]| Picture::new(width, height, rgb.to_vec()).unwrap().digest();
+        assert_eq!(digest(2, 1, &[7; 6]), digest(2, 1, &[7; 6]));
+        assert_ne!(digest(2, 1, &[7; 6]), digest(1, 2, &[7; 6]));
+        assert_ne!(digest(1, 1, &[7, 7, 7]), digest(1, 1, &[7, 7, 8]));
     }
 
     #[test]

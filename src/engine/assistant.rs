@@ -1,0 +1,133 @@
+//! The threads around the devices: they resize pictures, turn prompts into ids, and read what was written, so that a device's
+//! own thread does nothing but compute.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use candle_core::Tensor;
+
+use super::board::{Board, Errand, Job, Prepared, Written};
+use super::faults::{Faults, Point};
+use super::features::FeatureCache;
+use super::heart::{Heart, OnLost};
+use super::policy::Kind;
+use super::request::Stage;
+use super::stats::Counters;
+use super::{EngineError, Reply};
+use crate::florence::answer::PictureSize;
+use crate::florence::image::Digest;
+use crate::florence::{FlorenceError, Processor};
+
+/// How long an assistant sleeps before it looks up by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the assistants of a running model share.
+#[derive(Clone)]
+pub(super) struct Assistant {
+    pub board: Arc<Board>,
+    pub processor: Arc<Processor>,
+    /// Of each replica.
+    pub features: Vec<Arc<FeatureCache>>,
+    pub counters: Arc<Counters>,
+    pub faults: Faults,
+    /// Of each replica.
+    pub hearts: Vec<Arc<Heart>>,
+    /// Told when a device stopped working.
+    pub on_lost: Arc<OnLost>,
+}
+
+impl Assistant {
+    /// Does errands until the model is closed and every request is answered.
+    pub fn run(&self) {
+        loop {
+            match self.board.next_errand(PATIENCE) {
+                Errand::Prepare(kind, job) => self.prepare(kind, job),
+                Errand::Read(written) => self.read(written),
+                Errand::Idle => {
+                    if let Some(reason) = self.hearts.iter().find_map(|heart| heart.stalled()) {
+                        self.board.lose(&reason);
+                        (self.on_lost)(&reason);
+                    }
+                }
+                Errand::Leave => return,
+            }
+        }
+    }
+
+    fn prepare(&self, kind: Kind, job: Job) {
+        job.stage.set(Stage::Preparing);
+        match contain(|| self.prepared(kind, &job)) {
+            Ok(ready) => {
+                let Ready { digest, pixels, prompts } = ready;
+                let prepared = Prepared { job, kind, digest, pixels, prompts };
+                self.board.put_prepared(prepared, |loads| self.choose(&digest, loads));
+            }
+            Err(error) => {
+                self.board.drop_unprepared(kind);
+                self.counters.failed.add(1);
+                job.fail(error);
+            }
+        }
+    }
+
+    fn prepared(&self, kind: Kind, job: &Job) -> Result<Ready, EngineError> {
+        let request = &job.request;
+        self.faults.pass(Point::Prepare, &job.prompts())?;
+        let size = self.processor.image_size();
+        let image_tokens = self.processor.image_tokens(size)?;
+        let prompts = request.prompts.iter().map(|prompt| self.processor.tokenize(prompt, image_tokens));
+        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+        let digest = request.picture.digest();
+        let is_known = self.features.iter().any(|features| features.contains(&digest));
+        let pixels = if is_known { None } else { Some(self.processor.pixels(&request.picture, size)?) };
+        debug_assert_eq!(kind, job.kind());
+        Ok(Ready { digest, pixels, prompts })
+    }
+
+    /// The replica that knows the picture, else the one with the least to do.
+    fn choose(&self, digest: &Digest, loads: &[usize]) -> usize {
+        let knows = |replica: &usize| self.features.get(*replica).is_some_and(|features| features.contains(digest));
+        let least = || (0..loads.len()).min_by_key(|replica| loads.get(*replica).copied()).unwrap_or(0);
+        (0..loads.len()).find(knows).unwrap_or_else(least)
+    }
+
+    fn read(&self, written: Written) {
+        let Written { job, found } = written;
+        job.stage.set(Stage::Reading);
+        let replies = contain(|| {
+            self.faults.pass(Point::Read, &job.prompts())?;
+            let size = PictureSize::of(&job.request.picture);
+            let read = job.request.prompts.iter().zip(&found).map(|(prompt, found)| {
+                let (text, answer) = self.processor.read(prompt, found, size)?;
+                Ok::<_, FlorenceError>(Reply { ids: found.ids.clone(), text, answer, stop: found.stop })
+            });
+            Ok(read.collect::<Result<Vec<_>, _>>()?)
+        });
+        match replies {
+            Ok(replies) => {
+                self.counters.answered.add(1);
+                self.counters.tokens.add(found.iter().map(|found| found.ids.len().saturating_sub(1)).sum());
+                // Nobody waiting any more is no error.
+                let _ = job.reply.send(Ok(replies));
+            }
+            Err(error) => {
+                self.counters.failed.add(1);
+                job.fail(error);
+            }
+        }
+    }
+}
+
+/// What the model needs of a request.
+struct Ready {
+    digest: Digest,
+    pixels: Option<Tensor>,
+    prompts: Vec<Vec<u32>>,
+}
+
+/// Runs a part of the work on a request; a panic in it is an error like any other.
+pub(super) fn contain<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    let panicked = || Err(EngineError::Internal("a part of the model panicked".to_owned()));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| panicked())
+}

@@ -1,0 +1,363 @@
+//! The thread that owns a device: it encodes pictures and prompts, and writes answers, all that are under way together.
+//!
+//! Answers of any request share the steps of the decoder: they join when they are begun and leave when they are complete
+//! or nobody waits for them any more. [`policy`](super::policy) says what is next; this does it.
+
+mod halves;
+mod task;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use candle_core::Tensor;
+
+use self::halves::in_halves;
+use self::task::{Answer, Task};
+use super::EngineError;
+use super::board::{Board, Prepared};
+use super::device::OpenDevice;
+use super::faults::{Faults, Point};
+use super::features::FeatureCache;
+use super::heart::{Heart, OnLost};
+use super::policy::{Action, Kind, Limits, Load, PerKind, Work};
+use super::request::Stage;
+use super::stats::Counters;
+use crate::florence::{Decoding, Florence, FlorenceError, Probe, Progress};
+
+/// How often an idle replica checks whether its device still works.
+const CANARY_INTERVAL: Duration = Duration::from_secs(3);
+
+/// What a replica is made of.
+pub(super) struct ReplicaParts {
+    /// Its number among those of the model.
+    pub index: usize,
+    pub model: Arc<Florence>,
+    pub device: OpenDevice,
+    pub limits: Limits,
+    pub board: Arc<Board>,
+    pub features: Arc<FeatureCache>,
+    pub counters: Arc<Counters>,
+    pub heart: Arc<Heart>,
+    pub on_lost: Arc<OnLost>,
+    pub faults: Faults,
+}
+
+/// A loaded model on its device, with everything that it is working on.
+pub(super) struct Replica {
+    parts: ReplicaParts,
+    tasks: Vec<Task>,
+    answers: Vec<Answer>,
+    /// What the policy keeps count of.
+    load: Load,
+    next_id: u64,
+    /// Answers under way as the counters know them.
+    told_writing: usize,
+    is_lost: bool,
+}
+
+impl Replica {
+    /// A replica without work.
+    pub fn new(parts: ReplicaParts) -> Self {
+        let load = Load::default();
+        Self { parts, tasks: vec![], answers: vec![], load, next_id: 0, told_writing: 0, is_lost: false }
+    }
+
+    /// Answers requests until the model is closed and all work is done, or the device stops working.
+    pub fn run(mut self) {
+        while !self.is_lost {
+            self.drop_unwanted();
+            let is_over = self.look_at_board();
+            let action = self.load.next_action(&self.parts.limits);
+            self.load = self.load.after(action);
+            if action == Action::Wait {
+                if is_over {
+                    return;
+                }
+                let is_idle = !self.parts.board.wait_for_prepared(self.parts.index, CANARY_INTERVAL);
+                if is_idle {
+                    self.check_device();
+                }
+                continue;
+            }
+            self.parts.heart.begin();
+            self.perform(action);
+            self.parts.heart.end();
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        if matches!(action, Action::See(Kind::Run, _) | Action::Begin(Kind::Run, _) | Action::StepOf(Kind::Run)) {
+            self.parts.counters.run_actions.add(1);
+        }
+        match action {
+            Action::Wait => {}
+            Action::See(kind, count) => self.see(kind, count),
+            Action::Begin(kind, count) => self.begin(kind, count),
+            Action::StepOf(kind) => self.step(Some(kind)),
+            Action::StepAll => self.step(None),
+        }
+        self.tell_writing();
+    }
+
+    /// Lets go of what nobody waits for any more.
+    fn drop_unwanted(&mut self) {
+        self.tasks.retain(Task::is_wanted);
+        let tasks = &self.tasks;
+        self.answers.retain(|answer| tasks.iter().any(|task| task.id == answer.task));
+        self.tell_writing();
+    }
+
+    /// Takes over requests whose pictures are known, and counts what there is to do. `true` when nothing is to come.
+    fn look_at_board(&mut self) -> bool {
+        let board = Arc::clone(&self.parts.board);
+        let ((known, lost, unseen), is_over) = board.visit(self.parts.index, self.tasks.len(), |prepared| {
+            prepared.retain(|prepared| prepared.job.is_wanted());
+            self.take_known(prepared)
+        });
+        for (prepared, features) in known {
+            self.parts.counters.feature_hits.add(1);
+            self.add_task(prepared, features);
+        }
+        // Their features were known when they were prepared, and have had to make room since.
+        lost.into_iter().for_each(|prepared| board.put_back(prepared.job));
+        self.load.work = PerKind::from_fn(|kind| Work {
+            unseen: *unseen.of(kind),
+            prompts: self.tasks_of(kind).map(|task| task.open(self.share())).sum(),
+            writing: self.answers.iter().filter(|answer| answer.kind == kind).count(),
+        });
+        is_over
+    }
+
+    /// Requests whose features are kept, those without features or pixels, and how many pictures remain to be seen.
+    #[allow(clippy::type_complexity, reason = "three lists, used once")]
+    fn take_known(
+        &self,
+        prepared: &mut VecDeque<Prepared>,
+    ) -> (Vec<(Prepared, Tensor)>, Vec<Prepared>, PerKind<usize>) {
+        let (mut known, mut lost, mut unseen) = (vec![], vec![], PerKind::default());
+        for one in std::mem::take(prepared) {
+            match self.parts.features.get(&one.digest) {
+                // More than can be begun would only take memory.
+                Some(features) if self.tasks.len() + known.len() < self.parts.limits.answers => {
+                    known.push((one, features));
+                }
+                None if one.pixels.is_none() => lost.push(one),
+                None => {
+                    *unseen.of_mut(one.kind) += 1;
+                    prepared.push_back(one);
+                }
+                Some(_) => prepared.push_back(one),
+            }
+        }
+        (known, lost, unseen)
+    }
+
+    /// Encodes the next pictures of a kind.
+    fn see(&mut self, kind: Kind, count: usize) {
+        let index = self.parts.index;
+        let (mut batch, _) = self.parts.board.visit(index, self.tasks.len() + count, |prepared| {
+            let mut batch: Vec<Prepared> = vec![];
+            let mut rest = VecDeque::new();
+            for one in std::mem::take(prepared) {
+                // Another request about a picture of the batch will find its features.
+                let is_new = one.pixels.is_some() && batch.iter().all(|other| other.digest != one.digest);
+                if batch.len() < count && one.kind == kind && is_new { batch.push(one) } else { rest.push_back(one) }
+            }
+            *prepared = rest;
+            batch
+        });
+        batch.iter().for_each(|prepared| prepared.job.stage.set(Stage::EncodingPicture));
+        let parts = &self.parts;
+        let features = in_halves(&mut batch, &mut |batch| parts.see(batch), &mut |error| parts.before_retry(error));
+        for (prepared, features) in batch.into_iter().zip(features) {
+            match features {
+                Ok(features) => {
+                    self.parts.features.put(prepared.digest, &features);
+                    self.add_task(prepared, features);
+                }
+                Err(error) => {
+                    let error = self.explain(error);
+                    self.parts.counters.failed.add(1);
+                    prepared.job.fail(error);
+                }
+            }
+        }
+    }
+
+    /// Encodes prompts and begins their answers: those of the requests that have had least.
+    fn begin(&mut self, kind: Kind, count: usize) {
+        let mut rows: Vec<(u64, usize)> = vec![];
+        let share = self.share();
+        for _ in 0..count {
+            let tasks = self.tasks.iter_mut().filter(|task| task.kind == kind && task.open(share) > 0);
+            let Some(task) = tasks.min_by_key(|task| task.begun) else { break };
+            rows.push((task.id, task.begun));
+            task.begun += 1;
+        }
+        let (parts, tasks) = (&self.parts, &self.tasks);
+        let mut work = |rows: &mut [(u64, usize)]| parts.begin(tasks, rows);
+        let begun = in_halves(&mut rows, &mut work, &mut |error| parts.before_retry(error));
+        for ((task, prompt), decoding) in rows.into_iter().zip(begun) {
+            match decoding {
+                Ok(decoding) => self.answers.push(Answer { task, kind, prompt, decoding }),
+                Err(error) => self.fail(task, error),
+            }
+        }
+    }
+
+    /// Writes one more token of every answer, or of every one of a kind, and hands over those that are complete.
+    fn step(&mut self, kind: Option<Kind>) {
+        let takes_part = |answer: &Answer| kind.is_none_or(|kind| answer.kind == kind);
+        let (parts, tasks) = (&self.parts, &self.tasks);
+        let mut stepping: Vec<&mut Answer> = self.answers.iter_mut().filter(|answer| takes_part(answer)).collect();
+        let mut work = |answers: &mut [&mut Answer]| parts.step(tasks, answers);
+        let progress = in_halves(&mut stepping, &mut work, &mut |error| parts.before_retry(error));
+        let mut progress = progress.into_iter();
+        let mut writing = Vec::with_capacity(self.answers.len());
+        for answer in std::mem::take(&mut self.answers) {
+            if !takes_part(&answer) {
+                writing.push(answer);
+                continue;
+            }
+            match progress.next().map(|result| result.and_then(|inner| inner.map_err(EngineError::from))) {
+                Some(Ok(Progress::Running)) => writing.push(answer),
+                Some(Ok(Progress::Done)) => self.complete(answer),
+                Some(Err(error)) => self.fail(answer.task, error),
+                None => {}
+            }
+        }
+        // Of a request that failed, the other answers go as well.
+        self.answers = writing;
+        self.drop_unwanted();
+    }
+
+    /// Takes a complete answer; the last one of a request ends it.
+    fn complete(&mut self, Answer { task: id, prompt, decoding, .. }: Answer) {
+        let Some(place) = self.tasks.iter().position(|task| task.id == id) else { return };
+        let best = decoding.into_hypotheses().into_iter().next().ok_or(FlorenceError::NotFinite);
+        match best {
+            Err(error) => self.fail(id, error.into()),
+            Ok(best) => {
+                if self.tasks.get_mut(place).is_some_and(|task| task.take(prompt, best)) {
+                    let task = self.tasks.remove(place);
+                    self.parts.board.put_written(task.into_written());
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, id: u64, error: EngineError) {
+        let error = self.explain(error);
+        if let Some(place) = self.tasks.iter().position(|task| task.id == id) {
+            self.parts.counters.failed.add(1);
+            self.tasks.remove(place).fail(error);
+        }
+    }
+
+    /// Finds out whether a failure is the device's end.
+    fn explain(&mut self, error: EngineError) -> EngineError {
+        if !matches!(error, EngineError::Internal(_)) {
+            return error;
+        }
+        match self.check_device() {
+            None => error,
+            Some(reason) => EngineError::DeviceLost(reason),
+        }
+    }
+
+    /// Checks the device. If it is lost, so is everything that was to run on it.
+    fn check_device(&mut self) -> Option<String> {
+        let reason = self.parts.check_device().err()?;
+        if !self.is_lost {
+            self.is_lost = true;
+            self.parts.board.lose(&reason);
+            (self.parts.on_lost)(&reason);
+            self.answers.clear();
+            for task in std::mem::take(&mut self.tasks) {
+                self.parts.counters.failed.add(1);
+                task.fail(EngineError::DeviceLost(reason.clone()));
+            }
+        }
+        Some(reason)
+    }
+
+    fn add_task(&mut self, prepared: Prepared, features: Tensor) {
+        self.tasks.push(Task::new(self.next_id, prepared, features));
+        self.next_id += 1;
+    }
+
+    fn tasks_of(&self, kind: Kind) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(move |task| task.kind == kind)
+    }
+
+    /// Answers of one request that are written at a time, so that one of many prompts leaves room for others.
+    fn share(&self) -> usize {
+        self.parts.limits.answers.div_ceil(2)
+    }
+
+    fn tell_writing(&mut self) {
+        let counter = &self.parts.counters.writing;
+        counter.add(self.answers.len());
+        counter.sub(self.told_writing);
+        self.told_writing = self.answers.len();
+    }
+}
+
+impl ReplicaParts {
+    /// Features `[1, positions, d_model]` of each picture.
+    fn see(&self, batch: &[Prepared]) -> Result<Vec<Tensor>, EngineError> {
+        self.faults.pass(Point::See, &batch.iter().flat_map(|prepared| prepared.job.prompts()))?;
+        let pixels: Vec<&Tensor> = batch.iter().filter_map(|prepared| prepared.pixels.as_ref()).collect();
+        let features = self.model.encode_pixels(&Tensor::cat(&pixels, 0)?, &mut Probe::none())?;
+        self.counters.vision_passes.add(1);
+        self.counters.pictures.add(batch.len());
+        // Each on its own, so that one that is kept does not keep the memory of all.
+        let row = |row| features.narrow(0, row, 1)?.force_contiguous();
+        Ok((0..batch.len()).map(row).collect::<Result<_, candle_core::Error>>()?)
+    }
+
+    /// The answers to prompts of these tasks, before their first step.
+    fn begin(&self, tasks: &[Task], rows: &[(u64, usize)]) -> Result<Vec<Decoding>, EngineError> {
+        let find = |(id, prompt): &(u64, usize)| {
+            let task = tasks.iter().find(|task| task.id == *id)?;
+            Some((task, task.prompts.get(*prompt)?.clone()))
+        };
+        let rows: Vec<(&Task, Vec<u32>)> = rows.iter().filter_map(find).collect();
+        self.faults.pass(Point::Begin, &rows.iter().flat_map(|(task, _)| task.job().prompts()))?;
+        let features: Vec<&Tensor> = rows.iter().map(|(task, _)| &task.features).collect();
+        let options: Vec<_> = rows.iter().map(|(task, _)| task.job().request.options).collect();
+        let prompts: Vec<Vec<u32>> = rows.into_iter().map(|(_, prompt)| prompt).collect();
+        let encoded = self.model.encode(&Tensor::cat(&features, 0)?, &prompts, &mut Probe::none())?;
+        self.counters.encoder_passes.add(1);
+        self.counters.prompts.add(prompts.len());
+        Ok(self.model.begin(&encoded, &options)?)
+    }
+
+    fn step(
+        &self,
+        tasks: &[Task],
+        answers: &mut [&mut Answer],
+    ) -> Result<Vec<Result<Progress, FlorenceError>>, EngineError> {
+        let prompts = answers.iter().flat_map(|answer| tasks.iter().find(|task| task.id == answer.task));
+        self.faults.pass(Point::Step, &prompts.flat_map(|task| task.job().prompts()))?;
+        let mut decodings: Vec<&mut Decoding> = answers.iter_mut().map(|answer| &mut answer.decoding).collect();
+        let progress = self.model.advance(&mut decodings)?;
+        self.counters.steps.add(1);
+        self.counters.step_answers.add(answers.len());
+        Ok(progress)
+    }
+
+    /// Memory that can be spared is given back before a smaller batch is tried.
+    fn before_retry(&self, error: &EngineError) {
+        self.counters.retries.add(1);
+        if *error == EngineError::OutOfMemory {
+            self.features.clear();
+        }
+    }
+
+    fn check_device(&self) -> Result<(), String> {
+        self.faults.pass(Point::Canary, &std::iter::empty()).map_err(|error| error.to_string())?;
+        self.device.check()
+    }
+}

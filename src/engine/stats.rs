@@ -1,0 +1,89 @@
+//! What the engine has done so far, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the counters together with their snapshot, so that neither can lack one of the other's.
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// The counters, shared by all threads of an engine.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters {
+            $(pub $name: Counter,)+
+        }
+
+        /// What the engine has done since it started, and what it is doing.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])+ pub $name: u64,)+
+            /// Requests that found no place.
+            pub refused: u64,
+            /// Single pictures that have a place now.
+            pub singles: u64,
+            /// Pictures of runs that have a place now.
+            pub run_pictures: u64,
+        }
+
+        impl Counters {
+            /// All counts at this moment.
+            pub fn snapshot(&self) -> Stats {
+                Stats { $($name: self.$name.get(),)+ ..Stats::default() }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests that were taken.
+    requests,
+    /// Requests whose prompts were all answered.
+    answered,
+    /// Requests that failed, the callers' mistakes among them.
+    failed,
+    /// Requests whose caller went away, or whose deadline passed.
+    given_up,
+    /// Passes of the vision tower.
+    vision_passes,
+    /// Pictures in them.
+    pictures,
+    /// Pictures whose features were known already.
+    feature_hits,
+    /// Bytes of image features that are kept now.
+    feature_bytes,
+    /// Passes of the encoder.
+    encoder_passes,
+    /// Prompts in them.
+    prompts,
+    /// Steps of the decoder.
+    steps,
+    /// Answers in them, over all steps: divided by the steps, how full they were.
+    step_answers,
+    /// Actions that were for pictures of runs alone.
+    run_actions,
+    /// Tokens of the answers that were handed over.
+    tokens,
+    /// Answers that are being written now.
+    writing,
+    /// Steps and passes that failed and were tried again in halves.
+    retries,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts so many more.
+    pub fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Takes so many away; for what is counted now and not ever.
+    pub fn sub(&self, count: usize) {
+        self.0.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

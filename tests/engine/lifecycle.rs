@@ -1,0 +1,136 @@
+//! Models come and go: a swap under requests, a swap that fails, freezing and waking, unloading.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serve_florence_2::engine::{Engine, EngineError, EngineSettings, ModelEngine, Serving};
+use serve_florence_2::florence::image::Picture;
+use serve_florence_2::models::ModelSource;
+
+use crate::support::engines::{ask, demo_engine, plan};
+use crate::support::random::Random;
+use crate::support::scenes::Scene;
+
+/// A checkpoint with other weights than the demo's.
+fn other_model() -> ModelSource {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let mut sets: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    sets.sort();
+    let folder = sets.into_iter().map(|set| set.join("native")).find(|folder| folder.join("config.json").is_file());
+    ModelSource::Folder(folder.unwrap())
+}
+
+fn scene() -> Arc<Picture> {
+    Arc::new(Scene::draw(&mut Random::new(31), 128).picture)
+}
+
+async fn caption(engine: &ModelEngine) -> Result<String, EngineError> {
+    Ok(ask(engine, &scene(), &["<CAPTION>"]).await?.remove(0).text)
+}
+
+#[tokio::test]
+async fn nothing_answers_before_a_model_is_deployed_and_after_it_is_unloaded() {
+    let engine = ModelEngine::new(EngineSettings::default());
+    assert_eq!(caption(&engine).await, Err(EngineError::Undeployed));
+    let served = engine.deploy(plan(ModelSource::Demo)).await.unwrap();
+    assert_eq!((served.name.as_str(), served.device.as_str(), served.precision.as_str()), ("demo", "cpu", "FP32"));
+    assert_eq!(engine.deployment().serving, Serving::Ready(served));
+    assert!(caption(&engine).await.is_ok());
+    engine.unload().await;
+    assert_eq!(caption(&engine).await, Err(EngineError::Undeployed));
+    assert_eq!(engine.freeze().await, Err(EngineError::Undeployed));
+}
+
+#[tokio::test]
+async fn while_the_first_model_loads_callers_are_told_so() {
+    let engine = ModelEngine::new(EngineSettings::default());
+    let deploying = engine.deploy(plan(ModelSource::Demo));
+    let asking = async {
+        // The load has begun once its stage is told.
+        while engine.deployment().loading.is_none() {
+            assert!(engine.deployment().model().is_none(), "it was not that quick");
+            tokio::task::yield_now().await;
+        }
+        caption(&engine).await
+    };
+    let (deployed, asked) = tokio::join!(deploying, asking);
+    assert!(deployed.is_ok());
+    assert_eq!(asked, Err(EngineError::Loading));
+}
+
+#[tokio::test]
+async fn a_model_that_fails_leaves_the_one_before_in_place() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let expected = caption(&engine).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (file, content) in [("config.json", "{}"), ("model.safetensors", "no weights")] {
+        std::fs::write(folder.path().join(file), content).unwrap();
+    }
+    let failed = engine.deploy(plan(ModelSource::Folder(folder.path().to_owned()))).await;
+    assert!(matches!(failed, Err(EngineError::Load(_))), "{failed:?}");
+    let deployment = engine.deployment();
+    assert_eq!(deployment.model().unwrap().name, "demo");
+    assert!(deployment.loading.is_none() && deployment.failure.unwrap().message.contains("config.json"));
+    assert_eq!(caption(&engine).await.unwrap(), expected);
+    assert!(engine.deploy(plan(ModelSource::Demo)).await.is_ok());
+    assert_eq!(engine.deployment().failure, None, "a load that succeeds is the end of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_under_requests_loses_none_and_mixes_none() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let of_demo = caption(&engine).await.unwrap();
+    engine.deploy(plan(other_model())).await.unwrap();
+    let of_other = caption(&engine).await.unwrap();
+    assert_ne!(of_demo, of_other);
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (engine, known) = (engine.clone(), [of_demo.clone(), of_other.clone()]);
+            tokio::spawn(async move {
+                let mut seen = [0, 0];
+                for _ in 0..30 {
+                    let text = caption(&engine).await.unwrap();
+                    seen[known.iter().position(|one| *one == text).expect("an answer of neither model")] += 1;
+                }
+                seen
+            })
+        })
+        .collect();
+    for source in [ModelSource::Demo, other_model(), ModelSource::Demo] {
+        engine.deploy(plan(source)).await.unwrap();
+        // From here on nothing but the new model answers.
+        let expected = if engine.deployment().model().unwrap().name == "demo" { &of_demo } else { &of_other };
+        assert_eq!(caption(&engine).await.as_ref(), Ok(expected));
+    }
+    let mut seen = [0, 0];
+    for client in clients {
+        let [demo, other] = client.await.unwrap();
+        seen = [seen[0] + demo, seen[1] + other];
+    }
+    println!("answers of either model while they were swapped: {seen:?}");
+    assert_eq!(seen[0] + seen[1], 240);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_model_wakes_once_for_all_that_ask() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let expected = caption(&engine).await.unwrap();
+    engine.freeze().await.unwrap();
+    let deployment = engine.deployment();
+    assert!(matches!(deployment.serving, Serving::Frozen(_)));
+    assert_eq!(deployment.model().unwrap().name, "demo", "it still counts as deployed");
+    let asked: Vec<_> = (0..5)
+        .map(|_| {
+            let engine = engine.clone();
+            tokio::spawn(async move { caption(&engine).await })
+        })
+        .collect();
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().as_ref(), Ok(&expected));
+    }
+    assert!(matches!(engine.deployment().serving, Serving::Ready(_)));
+    engine.freeze().await.unwrap();
+    engine.freeze().await.unwrap();
+    engine.deploy(plan(other_model())).await.unwrap();
+    assert_ne!(caption(&engine).await.unwrap(), expected, "a frozen model can be replaced");
+}

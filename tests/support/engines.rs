@@ -1,0 +1,50 @@
+//! Engines that serve small models, and requests to them.
+
+use std::sync::Arc;
+
+use serve_florence_2::engine::{
+    DeviceChoice, Engine, EngineError, EngineSettings, ModelEngine, ModelPlan, Precision, Reply, Request, Run,
+};
+use serve_florence_2::florence::generation::GenerationOptions;
+use serve_florence_2::florence::image::Picture;
+use serve_florence_2::models::ModelSource;
+
+/// An answer is cut after this many tokens where its length is of no interest.
+pub const MAX_NEW_TOKENS: usize = 60;
+
+/// A plan to run this model on the CPU.
+pub fn plan(source: ModelSource) -> ModelPlan {
+    ModelPlan { source, devices: DeviceChoice::Cpu, precision: Precision::Auto }
+}
+
+/// An engine that serves the demo model.
+pub async fn demo_engine(settings: EngineSettings) -> ModelEngine {
+    let engine = ModelEngine::new(settings);
+    engine.deploy(plan(ModelSource::Demo)).await.unwrap();
+    engine
+}
+
+/// A request for a single picture, with a place of its own.
+pub fn single(engine: &ModelEngine, picture: &Arc<Picture>, prompts: &[&str]) -> Result<Request, EngineError> {
+    let place = engine.places().take_single(picture.rgb().len() as u64)?;
+    let prompts = prompts.iter().map(|prompt| (*prompt).to_owned()).collect();
+    let options = GenerationOptions { max_new_tokens: MAX_NEW_TOKENS, ..Default::default() };
+    Ok(Request { picture: Arc::clone(picture), prompts, options, deadline: None, place })
+}
+
+/// Asks about a single picture.
+pub async fn ask(engine: &ModelEngine, picture: &Arc<Picture>, prompts: &[&str]) -> Result<Vec<Reply>, EngineError> {
+    engine.infer(single(engine, picture, prompts)?).await
+}
+
+/// Asks about a picture of a run.
+pub async fn ask_in_run(
+    engine: &ModelEngine,
+    run: Run,
+    picture: &Arc<Picture>,
+    prompts: &[&str],
+) -> Result<Vec<Reply>, EngineError> {
+    let place = engine.places().wait_in_run(run, picture.rgb().len() as u64).await?;
+    let request = Request { place, ..single(engine, picture, prompts)? };
+    engine.infer(request).await
+}
