@@ -10,7 +10,7 @@ use fake_engine::{FakeEngine, Phrase};
 use serde_json::{Value, json};
 use serve_florence_2::engine::EngineError;
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::session::{Inquiry, Session, SessionError};
+use serve_florence_2::session::{Inquiry, Session, SessionError, SessionSettings};
 use serve_florence_2::supervisely::{Annotation, InferenceSettings, Rectangle};
 
 fn session() -> (Session, FakeEngine) {
@@ -108,6 +108,39 @@ async fn settings_reach_the_engine_and_the_labels() {
     assert_eq!(annotation.objects[0].tags[0].value, json!(0.5));
     let annotation = infer(&session, json!({"text": "car", "conf": 0.6})).await.unwrap();
     assert_eq!(boxes(&annotation), []);
+}
+
+/// The fake's boxes are 51x41 pixels; those of neighbours overlap by 0.48, of the next but one by 0.23.
+#[tokio::test]
+async fn of_overlapping_boxes_of_one_class_one_stays() {
+    let (session, _) = session();
+    let titles = async |settings: Value| {
+        let annotation = infer(&session, settings).await.unwrap();
+        boxes(&annotation).into_iter().map(|(title, [[left, _], _])| format!("{title} {left}")).collect::<Vec<_>>()
+    };
+    let mapping = json!({"Vehicle": ["car", "bus"], "Plant": "tree"});
+    let all = ["Vehicle_bbox 0", "Vehicle_bbox 10", "Plant_bbox 20"];
+    assert_eq!(titles(json!({"mapping": mapping})).await, all);
+    assert_eq!(titles(json!({"mapping": mapping, "nms_iou": 0.5})).await, all);
+    assert_eq!(titles(json!({"mapping": mapping, "nms_iou": 0.4})).await, ["Vehicle_bbox 0", "Plant_bbox 20"]);
+    assert_eq!(
+        titles(json!({"text": "car, car, bus, car", "nms_iou": 0.4})).await,
+        ["car_bbox 0", "bus_bbox 20", "car_bbox 30"]
+    );
+    assert_eq!(titles(json!({"task_prompt": "<REGION_PROPOSAL>", "nms_iou": 0.4})).await, ["object_bbox 0"]);
+}
+
+#[tokio::test]
+async fn boxes_of_a_wrong_size_are_dropped() {
+    let (session, _) = session();
+    let count = async |settings: Value| infer(&session, settings).await.unwrap().objects.len();
+    assert_eq!(count(json!({"text": "car", "min_box_px": 41})).await, 1);
+    assert_eq!(count(json!({"text": "car", "min_box_px": 42})).await, 0);
+    assert_eq!(count(json!({"text": "car", "max_box_area": 0.27})).await, 1);
+    assert_eq!(count(json!({"text": "car", "max_box_area": 0.26})).await, 0);
+    // 21x11 of a region of 40x20 pixels: what the model saw counts.
+    let region = json!({"points": {"exterior": [[20, 10], [59, 29]], "interior": []}});
+    assert_eq!(count(json!({"text": "car", "rectangle": region, "max_box_area": 0.28})).await, 0);
 }
 
 #[tokio::test]

@@ -127,18 +127,17 @@ impl Board {
         Self { lists: Mutex::new(lists), for_assistants: Condvar::new(), for_replicas: Condvar::new() }
     }
 
-    /// Takes a request in. It comes back when the model takes no more.
+    /// Takes a request in.
     ///
     /// # Errors
-    /// The request, with the reason.
-    pub fn submit(&self, job: Job) -> Result<(), (Job, EngineError)> {
+    /// The model takes no more.
+    pub fn submit(&self, job: Job) -> Result<(), EngineError> {
         let mut lists = self.lock();
         if let Some(reason) = &lists.lost {
-            let error = EngineError::DeviceLost(reason.clone());
-            return Err((job, error));
+            return Err(EngineError::DeviceLost(reason.clone()));
         }
         if lists.is_closed {
-            return Err((job, EngineError::ShuttingDown));
+            return Err(EngineError::ShuttingDown);
         }
         let lane = job.request.place.lane();
         lists.waiting.push(lane, job);

@@ -97,9 +97,9 @@ mod tests {
         let places = Places::new(PlaceLimits::default());
         let (first, second) = (places.open_run(), places.open_run());
         let mut queue = FairQueue::new();
-        ["a1", "a2", "a3"].map(|item| queue.push(Lane::Run(first), item));
-        ["b1", "b2"].map(|item| queue.push(Lane::Run(second), item));
-        ["s1", "s2"].map(|item| queue.push(Lane::Single, item));
+        ["a1", "a2", "a3"].into_iter().for_each(|item| queue.push(Lane::Run(first), item));
+        ["b1", "b2"].into_iter().for_each(|item| queue.push(Lane::Run(second), item));
+        ["s1", "s2"].into_iter().for_each(|item| queue.push(Lane::Single, item));
         assert_eq!((queue.len(Kind::Single), queue.len(Kind::Run)), (2, 5));
         queue.retain(|item| *item != "a2");
         assert_eq!(order(&mut queue, |kind| kind == Kind::Run), ["a1", "b1", "a3", "b2"]);

@@ -88,7 +88,7 @@ impl ModelEngine {
         counters.requests.add(1);
         let job = Job { request, reply, stage: stage.clone() };
         let mut given_up = GivenUp { counters, is_answered: false };
-        if let Err((_, error)) = running.submit(job) {
+        if let Err(error) = running.submit(job) {
             given_up.is_answered = true;
             counters.failed.add(1);
             return Err(error);

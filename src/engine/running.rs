@@ -127,8 +127,8 @@ impl RunningModel {
     /// Takes a request in.
     ///
     /// # Errors
-    /// The request, with the reason why it is not taken.
-    pub fn submit(&self, job: Job) -> Result<(), (Job, EngineError)> {
+    /// The model takes no more.
+    pub fn submit(&self, job: Job) -> Result<(), EngineError> {
         self.board.submit(job)
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::SessionError;
-use super::labels::{ScoreRules, View, read_labels};
+use super::labels::{NamedAnswer, ScoreRules, View, read_labels};
 use super::question::{ClassPrompt, Question, ground_caption};
 use super::uploads::size_of;
 use crate::engine::{Engine, EngineError, Place, Reply, Request};
-use crate::florence::answer::Answer;
+use crate::florence::answer::{Answer, PictureSize};
 use crate::florence::generation::GenerationOptions;
 use crate::florence::image::Picture;
 use crate::florence::task::Task;
-use crate::supervisely::{Annotation, InferenceSettings, Label, Rectangle};
+use crate::supervisely::{Annotation, InferenceSettings, Rectangle};
 
 /// Times that a caption which does not fit behind the picture is cut before that is an error.
 const MAX_CUTS: usize = 4;
@@ -30,12 +30,6 @@ pub(super) struct Turn<'a> {
     pub(super) engine: &'a dyn Engine,
     pub(super) place: Arc<Place>,
     pub(super) deadline: Option<Instant>,
-}
-
-/// An answer with the class that names what it found, if the caller gave one.
-struct NamedAnswer<'a> {
-    class: Option<&'a str>,
-    answer: Answer,
 }
 
 impl Inquiry {
@@ -58,19 +52,14 @@ impl Inquiry {
         picture: Arc<Picture>,
         region: Option<Rectangle>,
     ) -> Result<Annotation, SessionError> {
-        let size = size_of(&picture);
-        let (picture, view) = match region {
-            None => (picture, View { size, left: 0, top: 0 }),
-            Some(region) => {
-                let view = View { size: region.size(), left: region.left(), top: region.top() };
-                (Arc::new(crop(&picture, view)?), view)
-            }
+        let whole = size_of(&picture);
+        let (picture, left, top) = match region {
+            None => (picture, 0, 0),
+            Some(region) => (Arc::new(crop(&picture, region)?), region.left(), region.top()),
         };
-        let mut labels: Vec<Label> = Vec::new();
-        for named in self.ask(turn, picture).await? {
-            labels.extend(read_labels(&named.answer, named.class, view, self.scores)?);
-        }
-        Ok(Annotation::new(size, labels))
+        let view = View { size: PictureSize::of(&picture), left, top };
+        let answers = self.ask(turn, picture).await?;
+        Ok(Annotation::new(whole, read_labels(answers, view, self.scores)?))
     }
 
     async fn ask(&self, turn: &Turn<'_>, picture: Arc<Picture>) -> Result<Vec<NamedAnswer<'_>>, SessionError> {
@@ -162,10 +151,10 @@ fn beginning(text: &str, share: f64) -> &str {
 }
 
 /// Cuts out what the model is to see.
-fn crop(picture: &Picture, view: View) -> Result<Picture, SessionError> {
+fn crop(picture: &Picture, region: Rectangle) -> Result<Picture, SessionError> {
     let pixels = |length: i64| u32::try_from(length).map_err(|_| SessionError::RegionOutsidePicture);
-    let (left, top) = (pixels(view.left)?, pixels(view.top)?);
-    let (width, height) = (pixels(view.size.width)?, pixels(view.size.height)?);
+    let (left, top) = (pixels(region.left())?, pixels(region.top())?);
+    let (width, height) = (pixels(region.size().width)?, pixels(region.size().height)?);
     picture.crop(left, top, width, height).ok_or(SessionError::RegionOutsidePicture)
 }
 

@@ -39,7 +39,7 @@ async fn requests_about_one_picture_at_the_same_time_share_its_pass() {
     let picture = Arc::new(Scene::draw(&mut Random::new(8), 200).picture);
     let prompts = ["<OD>", "<CAPTION>", "<REGION_PROPOSAL>", "<OD>", "<CAPTION>"];
     let asked: Vec<_> = prompts
-        .iter()
+        .into_iter()
         .map(|prompt| {
             let (engine, picture) = (engine.clone(), Arc::new((*picture).clone()));
             tokio::spawn(async move { ask(&engine, &picture, &[prompt]).await.unwrap() })

@@ -127,6 +127,7 @@ async fn settings_that_no_model_can_follow_are_explained() {
     assert!(refuse(&server, json!({"task_prompt": "<OCR>"})).await.starts_with("<OCR> gives no boxes; tasks that do"));
     assert_eq!(refuse(&server, json!({"text": 5})).await, "text must be a string, not 5");
     assert_eq!(refuse(&server, json!({"conf": 2})).await, "conf must be a number from 0 to 1, not 2");
+    assert_eq!(refuse(&server, json!({"nms_iou": "0.5"})).await, "nms_iou must be a number from 0 to 1, not \"0.5\"");
     let outside = json!({"points": {"exterior": [[0, 0], [100, 79]], "interior": []}});
     assert_eq!(refuse(&server, json!({"rectangle": outside})).await, "Rectangle for crop out of image area!");
     assert_eq!(refuse(&server, json!({"rectangles": []})).await, "rectangles holds 0 regions for 1 pictures");

@@ -5,12 +5,14 @@
 
 mod boxes;
 mod cleanup;
+mod filter;
 mod parse;
 mod polygons;
 mod quads;
 mod scan;
 
 pub use cleanup::clean_up;
+pub use filter::{BoxFilter, Dropped, Filtered};
 pub use parse::{PictureSize, parse};
 
 use serde::Serialize;

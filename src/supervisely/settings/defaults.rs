@@ -40,6 +40,9 @@ mod tests {
                 "max_new_tokens": GenerationOptions::DEFAULT_MAX_NEW_TOKENS,
                 "scores": false,
                 "conf": 0,
+                "nms_iou": null,
+                "max_box_area": 1,
+                "min_box_px": 0,
             })
         );
     }

@@ -69,7 +69,8 @@ mod tests {
     fn absent_and_null_settings_are_the_defaults() {
         let expected = json!({
             "sliding_window_mode": "none", "task_prompt": "<CAPTION>+<CAPTION_TO_PHRASE_GROUNDING>", "text": "",
-            "mapping": null, "max_new_tokens": 1024, "scores": false, "conf": 0
+            "mapping": null, "max_new_tokens": 1024, "scores": false, "conf": 0,
+            "nms_iou": null, "max_box_area": 1, "min_box_px": 0
         });
         assert_eq!(merged(json!({})), expected);
         assert_eq!(merged(json!({"settings": null})), expected);

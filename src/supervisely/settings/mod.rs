@@ -13,6 +13,7 @@ pub use task_prompt::TaskPrompt;
 use serde_json::{Map, Value};
 
 use super::Rectangle;
+use crate::florence::answer::BoxFilter;
 
 /// The arguments of an inference request: the `state` of the envelope.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +55,8 @@ pub struct InferenceSettings {
     pub max_new_tokens: Option<usize>,
     /// Whether labels carry their score.
     pub scores: bool,
-    /// Labels that score less are dropped.
-    pub min_confidence: f64,
+    /// Which of the found boxes become labels.
+    pub box_filter: BoxFilter,
 }
 
 /// A class and the prompts that find its objects.
@@ -112,9 +113,19 @@ impl InferenceSettings {
             regions: read::regions(settings)?,
             max_new_tokens: read::positive_integer(settings, "max_new_tokens")?,
             scores: read::boolean(settings, "scores")?.unwrap_or(false),
-            min_confidence: read::fraction(settings, "conf")?.unwrap_or(0.0),
+            box_filter: box_filter(settings)?,
         })
     }
+}
+
+fn box_filter(settings: &Map<String, Value>) -> Result<BoxFilter, SettingsError> {
+    let off = BoxFilter::default();
+    Ok(BoxFilter {
+        min_score: read::fraction(settings, "conf")?.unwrap_or(off.min_score),
+        nms_iou: read::fraction(settings, "nms_iou")?.or(off.nms_iou),
+        max_area_share: read::positive_fraction(settings, "max_box_area")?.unwrap_or(off.max_area_share),
+        min_side_px: read::pixels(settings, "min_box_px")?.unwrap_or(off.min_side_px),
+    })
 }
 
 #[cfg(test)]
@@ -140,12 +151,23 @@ mod tests {
         assert_eq!(settings.regions, Regions::Same(None));
         assert_eq!(settings.max_new_tokens, Some(1024));
         assert!(!settings.scores);
+        assert_eq!(settings.box_filter, BoxFilter::default());
+    }
+
+    #[test]
+    fn boxes_are_filtered_as_asked() {
+        let settings = parse(json!({"conf": 0.3, "nms_iou": 0.5, "max_box_area": 0.9, "min_box_px": 4.0})).unwrap();
+        let filter = BoxFilter { min_score: 0.3, nms_iou: Some(0.5), max_area_share: 0.9, min_side_px: 4.0 };
+        assert_eq!(settings.box_filter, filter);
+        // An overlap of 0 is a request of its own, not the same as none.
+        assert_eq!(parse(json!({"nms_iou": 0})).unwrap().box_filter.nms_iou, Some(0.0));
     }
 
     #[test]
     fn nulls_are_defaults() {
         let nulls = json!({"task_prompt": null, "text": null, "mapping": null, "conf": null, "scores": null,
-            "max_new_tokens": null, "rectangle": null, "rectangles": null});
+            "max_new_tokens": null, "rectangle": null, "rectangles": null, "nms_iou": null, "max_box_area": null,
+            "min_box_px": null});
         let settings = parse(nulls).unwrap();
         assert_eq!(settings, InferenceSettings { max_new_tokens: None, ..parse(json!({})).unwrap() });
     }
@@ -186,6 +208,11 @@ mod tests {
         );
         assert_eq!(refusal(json!({"scores": "yes"})), "scores must be true or false, not \"yes\"");
         assert_eq!(refusal(json!({"conf": 50})), "conf must be a number from 0 to 1, not 50");
+        assert_eq!(refusal(json!({"nms_iou": 1.5})), "nms_iou must be a number from 0 to 1, not 1.5");
+        assert_eq!(refusal(json!({"max_box_area": 0})), "max_box_area must be a number above 0 and up to 1, not 0");
+        assert_eq!(refusal(json!({"max_box_area": 50})), "max_box_area must be a number above 0 and up to 1, not 50");
+        assert_eq!(refusal(json!({"min_box_px": -1})), "min_box_px must be a number of pixels, 0 or more, not -1");
+        assert_eq!(refusal(json!({"min_box_px": "9"})), "min_box_px must be a number of pixels, 0 or more, not \"9\"");
         assert_eq!(refusal(json!({"max_new_tokens": 0})), "max_new_tokens must be a positive integer, not 0");
         assert!(refusal(json!({"rectangle": [1, 2]})).starts_with("rectangle must be "));
         assert!(refusal(json!({"rectangles": [null, 3]})).starts_with("rectangles[1] must be "));

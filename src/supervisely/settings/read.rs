@@ -19,6 +19,16 @@ pub(super) fn fraction(settings: &Map<String, Value>, key: &str) -> Result<Optio
     read(settings, key, "a number from 0 to 1", |value| value.as_f64().filter(|number| (0.0..=1.0).contains(number)))
 }
 
+pub(super) fn positive_fraction(settings: &Map<String, Value>, key: &str) -> Result<Option<f64>, SettingsError> {
+    read(settings, key, "a number above 0 and up to 1", |value| {
+        value.as_f64().filter(|number| *number > 0.0 && *number <= 1.0)
+    })
+}
+
+pub(super) fn pixels(settings: &Map<String, Value>, key: &str) -> Result<Option<f64>, SettingsError> {
+    read(settings, key, "a number of pixels, 0 or more", |value| value.as_f64().filter(|number| *number >= 0.0))
+}
+
 /// Clients whose language has one kind of number may write 4 as `4.0`.
 pub(super) fn positive_integer(settings: &Map<String, Value>, key: &str) -> Result<Option<usize>, SettingsError> {
     read(settings, key, "a positive integer", |value| {
