@@ -12,7 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::error::ApiError;
 use super::limits::{MAX_FORM_BYTES, MAX_JSON_BYTES};
 use super::request_log::log_request;
-use super::routes::{inference, info, page, probes};
+use super::routes::{inference, info, metrics, page, probes};
 use super::state::AppState;
 
 /// The server as a service.
@@ -35,6 +35,7 @@ pub fn router(state: AppState) -> Router {
         .route("/is_running", post(probes::is_alive))
         .route("/readyz", get(probes::is_ready))
         .route("/is_ready", get(probes::is_ready).post(probes::is_ready))
+        .route("/metrics", get(metrics::show))
         .route("/", get(page::show))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())

@@ -65,6 +65,11 @@ impl FakeEngine {
         }
     }
 
+    /// An engine with that few places.
+    pub fn with_places(limits: PlaceLimits) -> Self {
+        Self { places: Arc::new(Places::new(limits)), ..Self::new() }
+    }
+
     pub fn set_deployment(&self, deployment: Deployment) {
         *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = deployment;
     }

@@ -39,8 +39,12 @@ pub struct Form {
 impl TestServer {
     /// The server that the recordings were made with.
     pub fn start() -> Self {
-        let engine = FakeEngine::new();
-        let session = Session::new(Arc::new(engine.clone()), SessionSettings::default());
+        Self::start_with(FakeEngine::new(), SessionSettings::default())
+    }
+
+    /// A server on this engine.
+    pub fn start_with(engine: FakeEngine, settings: SessionSettings) -> Self {
+        let session = Session::new(Arc::new(engine.clone()), settings);
         let identity = Identity { app_name: "Serve Florence-2".to_owned(), session_id: Some(777), production: true };
         Self { router: router(AppState::new(session, identity, published_models())), engine }
     }

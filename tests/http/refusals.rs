@@ -1,12 +1,16 @@
 //! Bad input: each case is a clear 4xx, nothing runs, and the server goes on.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode, header};
 use futures_util::stream;
 use serde_json::{Value, json};
+use serve_florence_2::engine::PlaceLimits;
+use serve_florence_2::session::SessionSettings;
 
 use crate::client::{Form, TestServer, jpeg, png};
-use crate::fake_engine::Phrase;
+use crate::fake_engine::{FakeEngine, Phrase};
 
 /// Header of a PNG of 30000 x 30000 with hardly any data behind it.
 fn png_bomb() -> Vec<u8> {
@@ -174,6 +178,52 @@ async fn the_engines_refusals_have_their_status() {
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers[header::RETRY_AFTER], "1");
     assert_eq!(refuse(&server, json!({"text": Phrase::REFUSE})).await, "the prompt is too long");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_before_anything_is_decoded_and_batches_leave_room() {
+    let limits = PlaceLimits { pictures: 2, run_pictures: 1, bytes: 1 << 20 };
+    let server = TestServer::start_with(FakeEngine::with_places(limits), SessionSettings::default());
+    let upload = |files: &[&[u8]], text: &str| {
+        let form = files.iter().fold(Form::default(), |form, bytes| form.file("a.png", bytes));
+        let form = form.text("settings", json!({"settings": {"text": text}}));
+        server.upload(if files.len() == 1 { "/inference_image" } else { "/inference_batch" }, form)
+    };
+    let picture = png(10, 10);
+    let one: &[&[u8]] = &[&picture];
+    let batch: &[&[u8]] = &[&picture, &picture];
+    {
+        let mut hanging = Box::pin(async { tokio::join!(upload(one, Phrase::HANG), upload(batch, Phrase::HANG)) });
+        let mut singles = Box::pin(upload(one, Phrase::HANG));
+        let asked = async {
+            while server.engine.asked().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+            // What is no picture at all is not even looked at.
+            for answer in [upload(&[b"no picture"], "car").await, upload(&[b"no picture", b"neither"], "car").await] {
+                assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+                assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+            }
+        };
+        tokio::select! {
+            _ = &mut hanging => unreachable!(),
+            _ = &mut singles => unreachable!(),
+            () = asked => {}
+        }
+    }
+    // They went away, and with them their places.
+    assert_eq!(upload(one, "car").await.status, StatusCode::OK);
+    assert_eq!(upload(batch, "car").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_told_where_it_was() {
+    let settings = SessionSettings { deadline: Duration::from_millis(200), ..SessionSettings::default() };
+    let server = TestServer::start_with(FakeEngine::new(), settings);
+    let answer = server.infer(json!({"text": Phrase::HANG})).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(answer.error_message(), "the time for the request ran out while writing the answers");
+    assert_eq!(server.infer(json!({"text": "car"})).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

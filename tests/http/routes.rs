@@ -34,6 +34,17 @@ async fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
+async fn metrics_are_text_for_prometheus() {
+    let server = TestServer::start();
+    let metrics = server.get("/metrics").await;
+    assert_eq!(metrics.status, StatusCode::OK);
+    assert!(metrics.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    assert!(String::from_utf8(metrics.bytes).unwrap().contains("\nflorence_ready 1\n"));
+    server.engine.set_deployment(Deployment::default());
+    assert!(String::from_utf8(server.get("/metrics").await.bytes).unwrap().contains("\nflorence_ready 0\n"));
+}
+
+#[tokio::test]
 async fn both_meta_routes_answer_the_same() {
     let server = TestServer::start();
     server.infer(json!({"text": "zebra"})).await;

@@ -2,5 +2,6 @@
 
 pub(super) mod inference;
 pub(super) mod info;
+pub(super) mod metrics;
 pub(super) mod page;
 pub(super) mod probes;
