@@ -20,9 +20,6 @@ use super::{EngineError, Reply};
 use crate::florence::generation::Hypothesis;
 use crate::florence::image::Digest;
 
-/// Single pictures that lie prepared for each replica.
-const PREPARED_SINGLES: usize = 16;
-
 /// A request with the channel that its answers go to. A closed channel means that nobody waits any more.
 pub(super) struct Job {
     pub request: Request,
@@ -68,8 +65,8 @@ pub(super) struct Lists {
     written: VecDeque<Written>,
     /// Requests that assistants are preparing.
     preparing: PerKind<usize>,
-    /// Requests that may lie prepared for each replica.
-    most_prepared: PerKind<usize>,
+    /// Requests of a kind that may lie prepared for each replica.
+    most_prepared: usize,
     /// For each replica, requests that it has taken and not given back.
     held: Vec<usize>,
     is_closed: bool,
@@ -117,9 +114,8 @@ impl Board {
             prepared: (0..replicas).map(|_| VecDeque::new()).collect(),
             written: VecDeque::new(),
             preparing: PerKind::default(),
-            // Of runs, two batches and a few, so that a replica need not wait for the assistants; more would only take
-            // memory, and order from those that come later.
-            most_prepared: PerKind { singles: PREPARED_SINGLES, runs: 2 * pictures + 2 },
+            // Two batches and a few, so that a replica need not wait for the assistants. More would only take memory.
+            most_prepared: 2 * pictures + 2,
             held: vec![0; replicas],
             is_closed: false,
             lost: None,
@@ -264,7 +260,7 @@ impl Lists {
         let replicas = self.prepared.len();
         let free = PerKind::from_fn(|kind| {
             let prepared = self.prepared.iter().flatten().filter(|prepared| prepared.kind == kind).count();
-            prepared + self.preparing.of(kind) < self.most_prepared.of(kind) * replicas
+            prepared + self.preparing.of(kind) < self.most_prepared * replicas
         });
         if let Some((kind, job)) = self.waiting.pop(|kind| *free.of(kind)) {
             *self.preparing.of_mut(kind) += 1;

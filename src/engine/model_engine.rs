@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 use tokio::time::timeout_at;
 
 use super::board::Job;
@@ -33,7 +33,7 @@ struct Inner {
     lost: watch::Sender<Option<String>>,
     current: Mutex<Option<Current>>,
     /// One load at a time.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<AsyncMutex<()>>,
 }
 
 /// The model that answers, and how it came about.
@@ -62,7 +62,7 @@ impl ModelEngine {
         let places = Places::new(settings.places);
         let common = Common { settings, counters: Arc::new(Counters::default()), on_lost: Arc::new(on_lost) };
         let deployment = watch::Sender::new(Deployment::default());
-        let (current, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (current, turn) = (Mutex::default(), Arc::default());
         Self(Arc::new(Inner { places, common, deployment, lost, current, turn }))
     }
 
@@ -123,39 +123,50 @@ impl ModelEngine {
 
     /// Brings a frozen model back, once for all that ask for it.
     async fn wake(&self) -> Result<Arc<RunningModel>, EngineError> {
-        let turn = self.0.turn.lock().await;
+        let turn = self.take_turn().await;
         if let Some(running) = self.0.running() {
             return Ok(running);
         }
         let known = self.0.current().as_ref().map(|current| (current.plan.clone(), current.files.clone()));
         let (plan, files) = known.ok_or(EngineError::Undeployed)?;
-        self.load_and_take_over(plan, Some(files)).await?;
-        drop(turn);
+        self.load_and_take_over(plan, Some(files), turn).await?;
         self.0.running().ok_or(EngineError::Undeployed)
     }
 
     async fn load_in_turn(&self, plan: ModelPlan) -> Result<ServedModel, EngineError> {
-        let _turn = self.0.turn.lock().await;
-        self.load_and_take_over(plan, None).await
+        let turn = self.take_turn().await;
+        self.load_and_take_over(plan, None, turn).await
     }
 
-    /// Loads on a thread of its own, which goes on if the caller goes away: whoever asks next finds the model.
-    async fn load_and_take_over(&self, plan: ModelPlan, files: Option<ModelFiles>) -> Result<ServedModel, EngineError> {
+    /// Loads on a thread of its own, which goes on in its turn if the caller goes away: whoever asks next finds the model.
+    async fn load_and_take_over(
+        &self,
+        plan: ModelPlan,
+        files: Option<ModelFiles>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<ServedModel, EngineError> {
         let (done, result) = oneshot::channel();
         let inner = Arc::clone(&self.0);
+        let work = move || {
+            let served = inner.load(plan, files);
+            drop(turn);
+            // Nobody waiting any more is no error.
+            let _ = done.send(served);
+        };
         std::thread::Builder::new()
             .name("loader".to_owned())
-            .spawn(move || {
-                // Nobody waiting any more is no error.
-                let _ = done.send(inner.load(plan, files));
-            })
+            .spawn(work)
             .map_err(|error| EngineError::Internal(format!("cannot start a thread: {error}")))?;
         result.await.unwrap_or(Err(EngineError::ShuttingDown))
     }
 
+    async fn take_turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0.turn).lock_owned().await
+    }
+
     /// Takes the model off its devices; the next request brings it back.
     async fn freeze_model(&self) -> Result<(), EngineError> {
-        let _turn = self.0.turn.lock().await;
+        let _turn = self.take_turn().await;
         let mut current = self.0.current();
         let Some(current) = current.as_mut() else { return Err(EngineError::Undeployed) };
         current.running = None;
@@ -169,7 +180,7 @@ impl ModelEngine {
     }
 
     async fn unload_model(&self) {
-        let _turn = self.0.turn.lock().await;
+        let _turn = self.take_turn().await;
         self.0.current().take();
         self.0.deployment.send_replace(Deployment::default());
     }

@@ -3,6 +3,7 @@
 //! Each deployed model has a board and threads of its own, so a request is answered by the model that it was asked of, also
 //! while another takes over.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -165,9 +166,18 @@ fn bytes_of_answer(config: &Config, dtype: DType) -> usize {
 fn start_replica(parts: ReplicaParts, threads: Option<usize>) -> Result<(), EngineError> {
     let is_cpu = parts.device.device.is_cpu();
     let name = format!("replica-{}", parts.index);
-    let replica = Replica::new(parts);
+    let (board, on_lost) = (Arc::clone(&parts.board), Arc::clone(&parts.on_lost));
+    let work = move || {
+        // Whatever can fail in a request is contained below. What comes here is a mistake of ours, and nobody would answer
+        // what waits for this replica.
+        if catch_unwind(AssertUnwindSafe(|| Replica::new(parts).run())).is_err() {
+            let reason = "the thread of a device broke off";
+            board.lose(reason);
+            on_lost(reason);
+        }
+    };
     if !is_cpu {
-        return spawn(name, || replica.run());
+        return spawn(name, work);
     }
     // Everything that the model computes stays on the replica's own threads, of which its loop is one.
     let pool = rayon::ThreadPoolBuilder::new()
@@ -175,7 +185,7 @@ fn start_replica(parts: ReplicaParts, threads: Option<usize>) -> Result<(), Engi
         .thread_name(move |thread| format!("{name}.{thread}"))
         .build()
         .map_err(|error| no_thread(&error))?;
-    pool.spawn(|| replica.run());
+    pool.spawn(work);
     Ok(())
 }
 

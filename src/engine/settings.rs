@@ -28,7 +28,7 @@ impl Default for EngineSettings {
             feature_cache_bytes: 256 << 20,
             threads: None,
             limits: None,
-            faults: Faults::default(),
+            faults: Default::default(),
         }
     }
 }

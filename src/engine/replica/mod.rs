@@ -136,10 +136,12 @@ impl Replica {
         prepared: &mut VecDeque<Prepared>,
     ) -> (Vec<(Prepared, Tensor)>, Vec<Prepared>, PerKind<usize>) {
         let (mut known, mut lost, mut unseen) = (vec![], vec![], PerKind::default());
+        let mut tasks = PerKind::from_fn(|kind| self.tasks_of(kind).count());
         for one in std::mem::take(prepared) {
             match self.parts.features.get(&one.digest) {
                 // More than can be begun would only take memory.
-                Some(features) if self.tasks.len() + known.len() < self.parts.limits.answers => {
+                Some(features) if *tasks.of(one.kind) < self.parts.limits.answers => {
+                    *tasks.of_mut(one.kind) += 1;
                     known.push((one, features));
                 }
                 None if one.pixels.is_none() => lost.push(one),
