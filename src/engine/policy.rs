@@ -85,6 +85,8 @@ pub struct Load {
     pub work: PerKind<Work>,
     /// Steps since the last admission.
     pub steps: usize,
+    /// Whether the last admission of a kind began answers, as opposed to encoding pictures.
+    pub has_begun: PerKind<bool>,
     /// Actions since the runs had a part in one, or had nothing to do.
     pub without_runs: usize,
 }
@@ -135,13 +137,17 @@ impl Load {
             Action::StepOf(_) | Action::StepAll => self.steps + 1,
             Action::Wait => self.steps,
         };
+        let mut has_begun = self.has_begun;
+        if let Action::See(kind, _) | Action::Begin(kind, _) = action {
+            *has_begun.of_mut(kind) = matches!(action, Action::Begin(..));
+        }
         let for_runs = match action {
             Action::See(kind, _) | Action::Begin(kind, _) | Action::StepOf(kind) => matches!(kind, Kind::Run),
             Action::StepAll => self.work.runs.writing > 0,
             Action::Wait => true,
         };
         let without_runs = if for_runs || self.work.runs.is_empty() { 0 } else { self.without_runs + 1 };
-        Self { steps, without_runs, ..self }
+        Self { steps, has_begun, without_runs, ..self }
     }
 
     const fn runs_are_due(&self) -> bool {
@@ -152,13 +158,13 @@ impl Load {
     fn admit_single(&self, limits: &Limits) -> Option<Action> {
         let may_admit = self.work.singles.writing == 0 || self.steps >= limits.steps_between_admissions;
         let free = limits.answers.saturating_sub(self.writing());
-        if may_admit { admit(Kind::Single, self.work.singles, free, limits) } else { None }
+        if may_admit { self.admit(Kind::Single, free, limits) } else { None }
     }
 
     fn run_action(&self, limits: &Limits) -> Option<Action> {
         let may_admit = self.work.runs.writing == 0 || self.steps >= limits.steps_between_admissions;
         let free = limits.answers.saturating_sub(limits.reserved).saturating_sub(self.writing());
-        let admission = if may_admit { admit(Kind::Run, self.work.runs, free, limits) } else { None };
+        let admission = if may_admit { self.admit(Kind::Run, free, limits) } else { None };
         admission.or_else(|| (self.writing() > 0).then(|| self.step(limits, Kind::Run)))
     }
 
@@ -167,21 +173,23 @@ impl Load {
         if is_mixed && !limits.shares_steps { Action::StepOf(kind) } else { Action::StepAll }
     }
 
+    /// Answers are begun as soon as there is room, and without room for them no picture is encoded either. Where both kinds
+    /// of work wait they alternate: pictures that were encoded before would else overtake the others for ever.
+    fn admit(&self, kind: Kind, free: usize, limits: &Limits) -> Option<Action> {
+        let Work { unseen, prompts, .. } = *self.work.of(kind);
+        let see = Action::See(kind, unseen.min(limits.pictures));
+        let begin = Action::Begin(kind, prompts.min(limits.prompts).min(free));
+        match (unseen > 0, prompts > 0) {
+            _ if free == 0 => None,
+            (false, false) => None,
+            (true, false) => Some(see),
+            (false, true) => Some(begin),
+            (true, true) => Some(if *self.has_begun.of(kind) { see } else { begin }),
+        }
+    }
+
     const fn writing(&self) -> usize {
         self.work.singles.writing + self.work.runs.writing
-    }
-}
-
-/// Answers are begun as soon as there is room; without room for them no picture is encoded either.
-fn admit(kind: Kind, work: Work, free: usize, limits: &Limits) -> Option<Action> {
-    if free == 0 {
-        None
-    } else if work.prompts > 0 {
-        Some(Action::Begin(kind, work.prompts.min(limits.prompts).min(free)))
-    } else if work.unseen > 0 {
-        Some(Action::See(kind, work.unseen.min(limits.pictures)))
-    } else {
-        None
     }
 }
 

@@ -12,7 +12,7 @@ fn work(unseen: usize, prompts: usize, writing: usize) -> Work {
 }
 
 fn next(limits: &Limits, singles: Work, runs: Work, steps: usize) -> Action {
-    Load { work: PerKind { singles, runs }, steps, without_runs: 0 }.next_action(limits)
+    Load { work: PerKind { singles, runs }, steps, ..Load::default() }.next_action(limits)
 }
 
 #[test]
@@ -42,8 +42,8 @@ fn runs_stand_back_for_single_pictures() {
     assert_eq!(next(&GPU, work(0, 0, 1), work(9, 9, 9), 99), Action::StepAll, "they are written along");
     let owed = Load {
         work: PerKind { singles: work(9, 9, 9), runs: work(1, 0, 0) },
-        steps: 0,
         without_runs: ACTIONS_BETWEEN_RUNS,
+        ..Load::default()
     };
     assert_eq!(owed.next_action(&CPU), Action::See(Kind::Run, 1));
     assert_eq!(owed.after(Action::See(Kind::Run, 1)).without_runs, 0);
@@ -172,6 +172,16 @@ fn nobody_starves_however_much_is_waiting() {
         assert!(runs > 0 && singles > 10 * runs, "{singles} singles, {runs} of runs");
         assert!(singles > 200, "{singles} singles");
     }
+}
+
+#[test]
+fn known_pictures_do_not_overtake_a_new_one_for_ever() {
+    let load = Load { work: PerKind { singles: work(1, 9, 0), runs: Work::default() }, ..Load::default() };
+    let first = load.next_action(&CPU);
+    assert_eq!(first, Action::Begin(Kind::Single, 4));
+    let second = load.after(first).next_action(&CPU);
+    assert_eq!(second, Action::See(Kind::Single, 1));
+    assert_eq!(load.after(first).after(second).next_action(&CPU), first);
 }
 
 #[test]
