@@ -19,9 +19,11 @@ pub struct Limits {
     pub pictures: usize,
     /// Prompts that are encoded at a time.
     pub prompts: usize,
-    /// Steps between two admissions while answers are being written: a picture takes as long to encode as many steps, and
-    /// whoever waits for the rest of an answer should not wait for every newcomer's picture first.
-    pub steps_between_admissions: usize,
+    /// Steps from one encoding of pictures to the next while answers are being written: a picture takes as long as many steps,
+    /// and whoever waits for the rest of an answer should not wait for every newcomer's picture first.
+    pub steps_between_pictures: usize,
+    /// Likewise from one encoding of prompts to the next, which takes less.
+    pub steps_between_prompts: usize,
     /// Whether more answers make a step hardly slower.
     pub shares_steps: bool,
 }
@@ -83,10 +85,10 @@ pub struct Work {
 pub struct Load {
     /// For whom.
     pub work: PerKind<Work>,
-    /// Steps since the last admission.
-    pub steps: usize,
-    /// Whether the last admission of a kind began answers, as opposed to encoding pictures.
-    pub has_begun: PerKind<bool>,
+    /// Steps since pictures were encoded.
+    pub since_pictures: usize,
+    /// Steps since prompts were encoded.
+    pub since_prompts: usize,
     /// Actions since the runs had a part in one, or had nothing to do.
     pub without_runs: usize,
 }
@@ -121,7 +123,7 @@ impl Load {
         if self.work.singles.is_empty() {
             return self.run_action(limits).unwrap_or(Action::Wait);
         }
-        if let Some(admission) = self.admit_single(limits) {
+        if let Some(admission) = self.admit(Kind::Single, limits.answers, limits) {
             return admission;
         }
         // What remains to be done for singles is a step, or there is no room because runs have taken all of it, which
@@ -132,60 +134,52 @@ impl Load {
     /// The load after an action, as far as the policy's own counts go.
     #[must_use]
     pub const fn after(self, action: Action) -> Self {
-        let steps = match action {
-            Action::See(..) | Action::Begin(..) => 0,
-            Action::StepOf(_) | Action::StepAll => self.steps + 1,
-            Action::Wait => self.steps,
+        let (since_pictures, since_prompts) = match action {
+            Action::See(..) => (0, self.since_prompts),
+            Action::Begin(..) => (self.since_pictures, 0),
+            Action::StepOf(_) | Action::StepAll => (self.since_pictures + 1, self.since_prompts + 1),
+            Action::Wait => (self.since_pictures, self.since_prompts),
         };
-        let mut has_begun = self.has_begun;
-        if let Action::See(kind, _) | Action::Begin(kind, _) = action {
-            *has_begun.of_mut(kind) = matches!(action, Action::Begin(..));
-        }
         let for_runs = match action {
             Action::See(kind, _) | Action::Begin(kind, _) | Action::StepOf(kind) => matches!(kind, Kind::Run),
             Action::StepAll => self.work.runs.writing > 0,
             Action::Wait => true,
         };
         let without_runs = if for_runs || self.work.runs.is_empty() { 0 } else { self.without_runs + 1 };
-        Self { steps, has_begun, without_runs, ..self }
+        Self { since_pictures, since_prompts, without_runs, ..self }
     }
 
     const fn runs_are_due(&self) -> bool {
         self.without_runs >= ACTIONS_BETWEEN_RUNS && !self.work.runs.is_empty()
     }
 
-    /// Singles are admitted at once, but for those whose own answers are being written.
-    fn admit_single(&self, limits: &Limits) -> Option<Action> {
-        let may_admit = self.work.singles.writing == 0 || self.steps >= limits.steps_between_admissions;
-        let free = limits.answers.saturating_sub(self.writing());
-        if may_admit { self.admit(Kind::Single, free, limits) } else { None }
+    fn run_action(&self, limits: &Limits) -> Option<Action> {
+        let admission = self.admit(Kind::Run, limits.answers.saturating_sub(limits.reserved), limits);
+        admission.or_else(|| (self.writing() > 0).then(|| self.step(limits, Kind::Run)))
     }
 
-    fn run_action(&self, limits: &Limits) -> Option<Action> {
-        let may_admit = self.work.runs.writing == 0 || self.steps >= limits.steps_between_admissions;
-        let free = limits.answers.saturating_sub(limits.reserved).saturating_sub(self.writing());
-        let admission = if may_admit { self.admit(Kind::Run, free, limits) } else { None };
-        admission.or_else(|| (self.writing() > 0).then(|| self.step(limits, Kind::Run)))
+    /// The next picture or prompt of a kind, if there is room for its answer among `most`, and the answers of that kind under way
+    /// have got on since the last one. Answers of the other kind are not asked: those of runs have to wait, and singles' are
+    /// never in the way of a run that is owed its turn.
+    fn admit(&self, kind: Kind, most: usize, limits: &Limits) -> Option<Action> {
+        let Work { unseen, prompts, writing } = *self.work.of(kind);
+        let free = most.saturating_sub(self.writing());
+        if free == 0 {
+            return None;
+        }
+        let see = (unseen > 0).then(|| Action::See(kind, unseen.min(limits.pictures)));
+        let begin = (prompts > 0).then(|| Action::Begin(kind, prompts.min(limits.prompts).min(free)));
+        if writing == 0 {
+            return begin.or(see);
+        }
+        // Pictures first: they have waited longer, and those that are known would else overtake the others for ever.
+        let see = see.filter(|_| self.since_pictures >= limits.steps_between_pictures);
+        see.or_else(|| begin.filter(|_| self.since_prompts >= limits.steps_between_prompts))
     }
 
     fn step(&self, limits: &Limits, kind: Kind) -> Action {
         let is_mixed = self.work.singles.writing > 0 && self.work.runs.writing > 0;
         if is_mixed && !limits.shares_steps { Action::StepOf(kind) } else { Action::StepAll }
-    }
-
-    /// Answers are begun as soon as there is room, and without room for them no picture is encoded either. Where both kinds
-    /// of work wait they alternate: pictures that were encoded before would else overtake the others for ever.
-    fn admit(&self, kind: Kind, free: usize, limits: &Limits) -> Option<Action> {
-        let Work { unseen, prompts, .. } = *self.work.of(kind);
-        let see = Action::See(kind, unseen.min(limits.pictures));
-        let begin = Action::Begin(kind, prompts.min(limits.prompts).min(free));
-        match (unseen > 0, prompts > 0) {
-            _ if free == 0 => None,
-            (false, false) => None,
-            (true, false) => Some(see),
-            (false, true) => Some(begin),
-            (true, true) => Some(if *self.has_begun.of(kind) { see } else { begin }),
-        }
     }
 
     const fn writing(&self) -> usize {

@@ -151,7 +151,8 @@ fn limits_of(config: &Config, device: &OpenDevice) -> Limits {
         // A CPU has nothing to gain from encoding pictures together, and a GPU little beyond this.
         pictures: if is_cpu { 1 } else { 8 },
         prompts: if is_cpu { 4 } else { 16 },
-        steps_between_admissions: if is_cpu { 16 } else { 2 },
+        steps_between_pictures: if is_cpu { 8 } else { 2 },
+        steps_between_prompts: if is_cpu { 2 } else { 1 },
         shares_steps: !is_cpu,
     }
 }

@@ -16,8 +16,15 @@ const POISON: &str = "<CAPTION_TO_PHRASE_GROUNDING>poison";
 
 /// Pictures and prompts of several requests go together, so that a failure has company.
 fn settings(faults: &Faults) -> EngineSettings {
-    let limits =
-        Limits { answers: 16, reserved: 4, pictures: 8, prompts: 8, steps_between_admissions: 2, shares_steps: true };
+    let limits = Limits {
+        answers: 16,
+        reserved: 4,
+        pictures: 8,
+        prompts: 8,
+        steps_between_pictures: 2,
+        steps_between_prompts: 1,
+        shares_steps: true,
+    };
     EngineSettings { limits: Some(limits), faults: faults.clone(), ..Default::default() }
 }
 

@@ -30,8 +30,15 @@ const TIE: f32 = 1e-4;
 
 /// Many pictures and prompts go together, and join and leave as often as can be.
 fn sociable(answers: usize) -> EngineSettings {
-    let limits =
-        Limits { answers, reserved: 0, pictures: 4, prompts: answers, steps_between_admissions: 1, shares_steps: true };
+    let limits = Limits {
+        answers,
+        reserved: 0,
+        pictures: 4,
+        prompts: answers,
+        steps_between_pictures: 1,
+        steps_between_prompts: 1,
+        shares_steps: true,
+    };
     // Nothing is kept, so that pictures are encoded together and again.
     EngineSettings { limits: Some(limits), feature_cache_bytes: 0, ..Default::default() }
 }
