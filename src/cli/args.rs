@@ -100,6 +100,8 @@ impl ServeArgs {
             places: PlaceLimits {
                 pictures: self.queue,
                 bytes: u64::from(self.queue_mib) << 20,
+                // Time for the answer itself has to be left.
+                wait: self.deadline() / 2,
                 // A quarter of the queue, or what is usual where that is less.
                 run_pictures: defaults.places.run_pictures.min(self.queue.div_ceil(4)),
             },
@@ -232,7 +234,10 @@ mod tests {
             "x serve --queue 8 --queue-mib 2 --feature-cache-mib 0 --threads 3 --deadline 7 --device cuda:0,cuda:1";
         let Command::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { unreachable!() };
         let settings = args.engine_settings();
-        assert_eq!(settings.places, PlaceLimits { pictures: 8, run_pictures: 2, bytes: 2 << 20 });
+        assert_eq!(
+            settings.places,
+            PlaceLimits { pictures: 8, run_pictures: 2, bytes: 2 << 20, wait: Duration::from_millis(3500) }
+        );
         assert_eq!((settings.feature_cache_bytes, settings.threads), (0, Some(3)));
         assert_eq!(args.deadline(), Duration::from_secs(7));
         assert_eq!(args.model.device, DeviceChoice::Cuda(vec![0, 1]));

@@ -3,13 +3,20 @@
 //! A caller takes a place before it decodes a picture and keeps it until the picture's last answer, so that what cannot be
 //! served is refused before it costs anything. Single pictures and runs have places of their own: however many runs wait,
 //! whoever asks about one picture finds room.
+//!
+//! On a slow device fewer wait than there are places: whoever would have to wait too long, judging by how the others got on,
+//! is better told so at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EngineError;
+
+/// Single pictures that may wait on the slowest device.
+const LEAST_SINGLES: usize = 4;
 
 /// Bytes are counted in units of this size, because a semaphore's count is limited.
 const UNIT_BYTES: u64 = 1 << 12;
@@ -23,11 +30,13 @@ pub struct PlaceLimits {
     pub run_pictures: usize,
     /// Bytes of decoded single pictures, and as many of runs.
     pub bytes: u64,
+    /// Longest that a single picture is let wait, as far as that can be foreseen.
+    pub wait: Duration,
 }
 
 impl Default for PlaceLimits {
     fn default() -> Self {
-        Self { pictures: 256, run_pictures: 64, bytes: 1 << 30 }
+        Self { pictures: 256, run_pictures: 64, bytes: 1 << 30, wait: Duration::from_secs(60) }
     }
 }
 
@@ -49,6 +58,9 @@ pub struct Run(u64);
 pub struct Places {
     singles: Room,
     runs: Room,
+    /// How quickly places of single pictures become free.
+    pace: Arc<Pace>,
+    wait: Duration,
     next_run: AtomicU64,
     refused: AtomicU64,
 }
@@ -57,8 +69,25 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Place {
     lane: Lane,
-    _picture: OwnedSemaphorePermit,
+    /// Told when it is free again.
+    pace: Option<Arc<Pace>>,
+    picture: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+}
+
+/// Weight of the latest place in the mean.
+const PACE_WEIGHT: f64 = 0.1;
+
+/// How quickly places become free while others are taken, as a running mean.
+#[derive(Debug, Default)]
+struct Pace(Mutex<PaceState>);
+
+#[derive(Debug, Default)]
+struct PaceState {
+    /// Seconds from one place to the next.
+    mean_s: Option<f64>,
+    /// When the last one became free, if others were taken still.
+    last: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -67,6 +96,36 @@ struct Room {
     bytes: Arc<Semaphore>,
     total: usize,
     units: u32,
+}
+
+impl Pace {
+    /// A place becomes free at `now`, while others are taken or not.
+    fn note(&self, now: Instant, others_are_taken: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = state.last {
+            let gap_s = now.saturating_duration_since(last).as_secs_f64();
+            state.mean_s = Some(state.mean_s.map_or(gap_s, |mean| mean + PACE_WEIGHT * (gap_s - mean)));
+        }
+        // What comes after an idle time says nothing about the pace.
+        state.last = others_are_taken.then_some(now);
+    }
+
+    /// Time until so many places have become free; none while nothing is known.
+    fn wait_behind(&self, places: usize) -> Duration {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = state.mean_s.unwrap_or(0.) * places as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(pace) = &self.pace {
+            // The room and this place hold the semaphore, and every other place.
+            let others = Arc::strong_count(self.picture.semaphore()) > 2;
+            pace.note(Instant::now(), others);
+        }
+    }
 }
 
 impl Place {
@@ -82,6 +141,8 @@ impl Places {
         Self {
             singles: Room::new(limits.pictures, limits.bytes),
             runs: Room::new(limits.run_pictures, limits.bytes),
+            pace: Arc::default(),
+            wait: limits.wait,
             next_run: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
@@ -95,8 +156,13 @@ impl Places {
     /// A place for a single picture of that many bytes.
     ///
     /// # Errors
-    /// [`EngineError::Overloaded`] when there is none.
+    /// [`EngineError::Overloaded`] when there is none, or when the wait would be too long.
     pub fn take_single(&self, bytes: u64) -> Result<Arc<Place>, EngineError> {
+        // Some may always wait: a mean that a large picture has spoilt is mended by the next ones.
+        let taken = self.singles.taken();
+        if taken >= LEAST_SINGLES && self.pace.wait_behind(taken) > self.wait {
+            return Err(self.refuse());
+        }
         self.take(&self.singles, Lane::Single, bytes)
     }
 
@@ -117,7 +183,7 @@ impl Places {
         let closed = |_| EngineError::ShuttingDown;
         let picture = Arc::clone(&room.pictures).acquire_owned().await.map_err(closed)?;
         let bytes = Arc::clone(&room.bytes).acquire_many_owned(room.units_of(bytes)).await.map_err(closed)?;
-        Ok(Arc::new(Place { lane: Lane::Run(run), _picture: picture, _bytes: bytes }))
+        Ok(Arc::new(Place { lane: Lane::Run(run), pace: None, picture, _bytes: bytes }))
     }
 
     /// Requests that found no place so far.
@@ -132,11 +198,14 @@ impl Places {
 
     fn take(&self, room: &Room, lane: Lane, bytes: u64) -> Result<Arc<Place>, EngineError> {
         let place = room.try_take(bytes);
-        let Some((picture, bytes)) = place else {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(EngineError::Overloaded);
-        };
-        Ok(Arc::new(Place { lane, _picture: picture, _bytes: bytes }))
+        let (picture, bytes) = place.ok_or_else(|| self.refuse())?;
+        let pace = (lane == Lane::Single).then(|| Arc::clone(&self.pace));
+        Ok(Arc::new(Place { lane, pace, picture, _bytes: bytes }))
+    }
+
+    fn refuse(&self) -> EngineError {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        EngineError::Overloaded
     }
 }
 
@@ -169,7 +238,7 @@ mod tests {
     use super::*;
 
     fn places() -> Places {
-        Places::new(PlaceLimits { pictures: 2, run_pictures: 1, bytes: 4 * UNIT_BYTES })
+        Places::new(PlaceLimits { pictures: 2, run_pictures: 1, bytes: 4 * UNIT_BYTES, ..Default::default() })
     }
 
     #[test]
@@ -185,6 +254,33 @@ mod tests {
         let all = places.take_single(u64::MAX).unwrap();
         assert!(places.take_single(1).is_err(), "it takes all bytes");
         assert_eq!(all.lane(), Lane::Single);
+    }
+
+    #[test]
+    fn nobody_is_let_wait_too_long() {
+        let limits = PlaceLimits { pictures: 100, wait: Duration::from_secs(10), ..Default::default() };
+        let places = Places::new(limits);
+        let held: Vec<_> = (0..20).map(|_| places.take_single(1).unwrap()).collect();
+        // One every two seconds: the twenty before it would take forty.
+        let start = Instant::now();
+        (0..5).for_each(|n| places.pace.note(start + Duration::from_secs(2 * n), true));
+        assert_eq!(places.pace.wait_behind(20), Duration::from_secs(40));
+        assert_eq!(places.take_single(1).unwrap_err(), EngineError::Overloaded);
+        // Those that leave at once show a better pace, and few may always wait.
+        drop(held);
+        assert!(places.pace.wait_behind(1) < Duration::from_secs(2));
+        let few: Vec<_> = (0..LEAST_SINGLES).map(|_| places.take_single(1).unwrap()).collect();
+        drop(few);
+    }
+
+    #[test]
+    fn idle_times_do_not_count() {
+        let pace = Pace::default();
+        let start = Instant::now();
+        pace.note(start, false);
+        pace.note(start + Duration::from_secs(1000), true);
+        pace.note(start + Duration::from_secs(1001), true);
+        assert_eq!(pace.wait_behind(3), Duration::from_secs(3));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use crate::support::random::Random;
 use crate::support::scenes::Scene;
 
 fn small_queue() -> EngineSettings {
-    let places = PlaceLimits { pictures: 16, run_pictures: 4, bytes: 1 << 30 };
+    let places = PlaceLimits { pictures: 16, run_pictures: 4, ..Default::default() };
     EngineSettings { places, ..Default::default() }
 }
 

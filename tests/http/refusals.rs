@@ -182,7 +182,7 @@ async fn the_engines_refusals_have_their_status() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_before_anything_is_decoded_and_batches_leave_room() {
-    let limits = PlaceLimits { pictures: 2, run_pictures: 1, bytes: 1 << 20 };
+    let limits = PlaceLimits { pictures: 2, run_pictures: 1, ..Default::default() };
     let server = TestServer::start_with(FakeEngine::with_places(limits), SessionSettings::default());
     let upload = |files: &[&[u8]], text: &str| {
         let form = files.iter().fold(Form::default(), |form, bytes| form.file("a.png", bytes));
