@@ -34,8 +34,13 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// One to five shapes on a plain or shaded ground.
-    pub fn draw(random: &mut Random, size: usize) -> Self {
+    /// One to five shapes on a plain or shaded square ground.
+    pub fn draw(random: &mut Random, side: usize) -> Self {
+        Self::draw_sized(random, [side; 2])
+    }
+
+    /// The same on a ground of `[width, height]` pixels: a square scene, stretched, which the model squeezes again.
+    pub fn draw_sized(random: &mut Random, size: [usize; 2]) -> Self {
         let mut pixels = ground(random, size);
         let wanted = [1, 2, 2, 2, 3, 3, 3, 4, 4, 5][random.below(10)];
         let mut objects: Vec<Object> = vec![];
@@ -48,11 +53,10 @@ impl Scene {
             }
         }
         let rgb = pixels.iter().flatten().map(|value| value.clamp(0., 255.) as u8).collect();
-        let side = size as u32;
         // From the top in four bands, each from the left: the order in which the captions speak.
-        let band = |object: &Object| (object.corners[1] / size as f64 * 4.).round() as i64;
+        let band = |object: &Object| (object.corners[1] / size[1] as f64 * 4.).round() as i64;
         objects.sort_by(|a, b| (band(a), a.corners[0]).partial_cmp(&(band(b), b.corners[0])).unwrap());
-        Self { picture: Picture::new(side, side, rgb).unwrap(), objects }
+        Self { picture: Picture::new(size[0] as u32, size[1] as u32, rgb).unwrap(), objects }
     }
 
     /// The kinds of objects, in order of appearance, each with its phrase such as `two red stars`.
@@ -89,16 +93,17 @@ fn phrase(group: &[&Object]) -> String {
     format!("{} {colour} {shape}{ending}", NUMBERS[group.len().min(5)])
 }
 
-fn ground(random: &mut Random, size: usize) -> Vec<[f64; 3]> {
+fn ground(random: &mut Random, [width, height]: [usize; 2]) -> Vec<[f64; 3]> {
     let mut colour = || [0; 3].map(|_| random.within(50., 220.));
     let (from, to) = (colour(), colour());
     let is_plain = random.below(2) == 0;
     let is_upright = random.below(2) == 0;
     let noise = random.within(0., 10.);
     let mut pixels = vec![];
-    for y in 0..size {
-        for x in 0..size {
-            let way = if is_plain { 0. } else { (if is_upright { y } else { x }) as f64 / size as f64 };
+    for y in 0..height {
+        for x in 0..width {
+            let (step, steps) = if is_upright { (y, height) } else { (x, width) };
+            let way = if is_plain { 0. } else { step as f64 / steps as f64 };
             let grain = noise * (random.within(-1., 1.) + random.within(-1., 1.));
             pixels.push([0, 1, 2].map(|channel: usize| from[channel] * (1. - way) + to[channel] * way + grain));
         }
@@ -107,19 +112,19 @@ fn ground(random: &mut Random, size: usize) -> Vec<[f64; 3]> {
 }
 
 /// Draws one more shape, unless it would cover another or vanish in the ground.
-fn place(random: &mut Random, size: usize, pixels: &mut [[f64; 3]], others: &[Object]) -> Option<Object> {
-    let side = size as f64;
-    let width = random.within(0.12, 0.5) * side;
-    let height = width * random.within(0.7, 1.4);
-    let x = random.within(width / 2., side - width / 2.);
-    let y = random.within((height / 2.).min(side / 2.), (side - height / 2.).max(side / 2.));
+fn place(random: &mut Random, size: [usize; 2], pixels: &mut [[f64; 3]], others: &[Object]) -> Option<Object> {
+    let sides = size.map(|side| side as f64);
+    let width = random.within(0.12, 0.5) * sides[0];
+    let height = width * random.within(0.7, 1.4) * (sides[1] / sides[0]);
+    let x = random.within(width / 2., sides[0] - width / 2.);
+    let y = random.within((height / 2.).min(sides[1] / 2.), (sides[1] - height / 2.).max(sides[1] / 2.));
     let shape = SHAPES[random.below(SHAPES.len())];
     let angle = if shape == "circle" { 0. } else { random.within(-0.2, 0.2) };
     let points = outline(shape, [x, y], [width, height], angle);
-    let corners = bounds(&points, side);
+    let corners = bounds(&points, sides);
     let (name, colour) = COLOURS[random.below(COLOURS.len())];
     let colour = colour.map(|value| value + random.within(-14., 14.));
-    let under = pixels[(y as usize).min(size - 1) * size + (x as usize).min(size - 1)];
+    let under = pixels[(y as usize).min(size[1] - 1) * size[0] + (x as usize).min(size[0] - 1)];
     let contrast: f64 = under.iter().zip(colour).map(|(a, b)| (a - b).abs()).sum();
     if contrast < 90. || others.iter().any(|other| covers(corners, other.corners)) {
         return None;
@@ -154,9 +159,9 @@ fn outline(shape: &str, centre: [f64; 2], size: [f64; 2], angle: f64) -> Vec<[f6
     points.into_iter().map(place).collect()
 }
 
-fn bounds(points: &[[f64; 2]], side: f64) -> [f64; 4] {
+fn bounds(points: &[[f64; 2]], sides: [f64; 2]) -> [f64; 4] {
     let extreme = |axis: usize, pick: fn(f64, f64) -> f64| {
-        points.iter().map(|point| point[axis]).reduce(pick).unwrap().clamp(0., side)
+        points.iter().map(|point| point[axis]).reduce(pick).unwrap().clamp(0., sides[axis])
     };
     [extreme(0, f64::min), extreme(1, f64::min), extreme(0, f64::max), extreme(1, f64::max)]
 }
@@ -174,16 +179,21 @@ pub fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
     common / (area(a) + area(b) - common).max(1e-9)
 }
 
-fn fill(pixels: &mut [[f64; 3]], size: usize, points: &[[f64; 2]], colour: [f64; 3]) {
-    for (index, pixel) in pixels.iter_mut().enumerate() {
-        let (x, y) = ((index % size) as f64, (index / size) as f64);
-        let offsets = (0..SAMPLES * SAMPLES).map(|sample| {
-            let at = |step: usize| (step as f64 + 0.5) / SAMPLES as f64;
-            [x + at(sample % SAMPLES), y + at(sample / SAMPLES)]
-        });
-        let inside = offsets.filter(|point| contains(points, *point)).count() as f64 / (SAMPLES * SAMPLES) as f64;
-        if inside > 0. {
-            *pixel = [0, 1, 2].map(|channel: usize| pixel[channel] * (1. - inside) + colour[channel] * inside);
+fn fill(pixels: &mut [[f64; 3]], size: [usize; 2], points: &[[f64; 2]], colour: [f64; 3]) {
+    // Only where the shape is: most of a large picture is ground.
+    let [left, top, right, bottom] = bounds(points, size.map(|side| side as f64));
+    for y in top as usize..bottom.ceil() as usize {
+        for x in left as usize..right.ceil() as usize {
+            let offsets = (0..SAMPLES * SAMPLES).map(|sample| {
+                let at = |step: usize| (step as f64 + 0.5) / SAMPLES as f64;
+                [x as f64 + at(sample % SAMPLES), y as f64 + at(sample / SAMPLES)]
+            });
+            let hits = offsets.filter(|point| contains(points, *point)).count();
+            let inside = hits as f64 / (SAMPLES * SAMPLES) as f64;
+            if inside > 0. {
+                let pixel = &mut pixels[y * size[0] + x];
+                *pixel = [0, 1, 2].map(|channel: usize| pixel[channel] * (1. - inside) + colour[channel] * inside);
+            }
         }
     }
 }
