@@ -164,6 +164,9 @@ pub struct GenerateArgs {
     /// Most tokens to generate
     #[arg(long, default_value_t = GenerationOptions::DEFAULT_MAX_NEW_TOKENS)]
     max_new_tokens: usize,
+    /// No answer ends of itself before it has so many new tokens
+    #[arg(long, default_value_t = 0)]
+    min_new_tokens: usize,
     /// Answers are ranked by log-probability over length to this power
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     length_penalty: f32,
@@ -181,6 +184,7 @@ impl GenerateArgs {
         GenerationOptions {
             num_beams: self.num_beams,
             max_new_tokens: self.max_new_tokens,
+            min_new_tokens: self.min_new_tokens,
             length_penalty: self.length_penalty,
             no_repeat_ngram_size: self.no_repeat_ngram_size,
             early_stopping: self.early_stopping,

@@ -165,7 +165,7 @@ impl BestCandidates {
 mod tests {
     use super::*;
     use crate::florence::answer::StopReason;
-    use crate::florence::generation::{GenerationOptions, ModelTokens};
+    use crate::florence::generation::{ForcedToken, GenerationOptions, ModelTokens};
 
     const VOCABULARY: usize = 6;
     const TOKENS: ModelTokens = ModelTokens { start: 2, eos: 2, forced_bos: Some(0), forced_eos: Some(2) };
@@ -210,6 +210,27 @@ mod tests {
     fn the_greatest_length_is_kept_and_named() {
         let (found, steps) = run(GenerationOptions { max_new_tokens: 2, ..Default::default() });
         assert_eq!((steps, &found[0].ids[..], found[0].stop), (2, &[2, 0, 2][..], StopReason::Length));
+    }
+
+    #[test]
+    fn the_least_length_holds_in_every_beam() {
+        for forced_eos in [ForcedToken::OfModel, ForcedToken::Off] {
+            let options = GenerationOptions {
+                min_new_tokens: 9,
+                max_new_tokens: 9,
+                no_repeat_ngram_size: 0,
+                forced_eos,
+                ..Default::default()
+            };
+            let (found, steps) = run(options);
+            assert_eq!((steps, found.len()), (9, 3));
+            for hypothesis in &found {
+                assert_eq!((hypothesis.ids.len(), hypothesis.stop), (10, StopReason::Length));
+                assert!(!hypothesis.ids[1..9].contains(&TOKENS.eos), "{hypothesis:?}");
+            }
+        }
+        let (found, _) = run(GenerationOptions { min_new_tokens: 4, max_new_tokens: 12, ..Default::default() });
+        assert!(found.iter().all(|hypothesis| hypothesis.ids.len() > 5), "{found:?}");
     }
 
     #[test]

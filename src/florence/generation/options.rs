@@ -42,6 +42,8 @@ pub struct GenerationOptions {
     pub num_beams: usize,
     /// Most tokens to generate, counting the forced start and end; clamped to the decoder's position table.
     pub max_new_tokens: usize,
+    /// No answer ends of itself before it has so many new tokens; a forced end at the greatest length is not held back.
+    pub min_new_tokens: usize,
     /// Finished answers are ranked by their log-probability divided by `length^length_penalty`.
     pub length_penalty: f32,
     /// No sequence of this many tokens occurs twice in an answer; 0 switches the ban off.
@@ -68,6 +70,7 @@ impl Default for GenerationOptions {
         Self {
             num_beams: 3,
             max_new_tokens: Self::DEFAULT_MAX_NEW_TOKENS,
+            min_new_tokens: 0,
             length_penalty: 1.0,
             no_repeat_ngram_size: 3,
             early_stopping: EarlyStopping::Heuristic,

@@ -55,17 +55,24 @@ impl Rules {
         if options.max_new_tokens == 0 {
             return Err(FlorenceError::Options("max_new_tokens is 0".to_owned()));
         }
+        let longest = options.max_new_tokens.min(positions);
+        if options.min_new_tokens > longest {
+            let least = options.min_new_tokens;
+            return Err(FlorenceError::Options(format!(
+                "min_new_tokens is {least}, but an answer has at most {longest} tokens"
+            )));
+        }
         let most = GenerationOptions::MAX_LENGTH_PENALTY;
         if !(-most..=most).contains(&options.length_penalty) {
             let penalty = options.length_penalty;
             return Err(FlorenceError::Options(format!("length_penalty is {penalty}, not between -{most} and {most}")));
         }
-        Ok(Self { options, tokens, max_length: 1 + options.max_new_tokens.min(positions) })
+        Ok(Self { options, tokens, max_length: 1 + longest })
     }
 
     /// What may follow `ids`.
     pub fn allowed(&self, ids: &[u32]) -> Allowed {
-        // A forced end at the greatest length wins over a forced beginning, and both over the ban.
+        // A forced end at the greatest length wins over a forced beginning, and both over the bans.
         if let Some(eos) =
             self.options.forced_eos.resolve(self.tokens.forced_eos).filter(|_| ids.len() + 1 == self.max_length)
         {
@@ -74,7 +81,12 @@ impl Rules {
         if let Some(bos) = self.options.forced_bos.resolve(self.tokens.forced_bos).filter(|_| ids.len() == 1) {
             return Allowed::Only(bos);
         }
-        Allowed::AllBut(banned_tokens(ids, self.options.no_repeat_ngram_size))
+        let mut banned = banned_tokens(ids, self.options.no_repeat_ngram_size);
+        // All ids but the first are new.
+        if ids.len() <= self.options.min_new_tokens {
+            banned.push(self.tokens.eos);
+        }
+        Allowed::AllBut(banned)
     }
 
     /// Whether a row that ends with `ids` is complete.
@@ -175,12 +187,37 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_does_not_end_before_its_least_length() {
+        let least = GenerationOptions { min_new_tokens: 3, max_new_tokens: 5, ..Default::default() };
+        let rules = self::rules(least);
+        assert_eq!(rules.allowed(&[2]), Allowed::Only(0), "the forced beginning counts as new");
+        assert_eq!(rules.allowed(&[2, 0]), Allowed::AllBut(vec![2]));
+        assert_eq!(rules.allowed(&[2, 0, 9]), Allowed::AllBut(vec![2]));
+        assert_eq!(rules.allowed(&[2, 0, 9, 8]), Allowed::AllBut(vec![]), "the fourth may be the end");
+        assert_eq!(rules.allowed(&[2, 0, 9, 8, 7]), Allowed::Only(2));
+        let exact = self::rules(GenerationOptions { min_new_tokens: 3, max_new_tokens: 3, ..Default::default() });
+        assert_eq!(exact.allowed(&[2, 0, 9]), Allowed::Only(2), "a forced end is not held back");
+        let unforced = GenerationOptions {
+            forced_bos: ForcedToken::Off,
+            forced_eos: ForcedToken::Off,
+            no_repeat_ngram_size: 1,
+            ..exact.options
+        };
+        let unforced = self::rules(unforced);
+        assert_eq!(unforced.allowed(&[2]), Allowed::AllBut(vec![2, 2]), "both bans hold");
+        assert_eq!(unforced.allowed(&[2, 8, 9]), Allowed::AllBut(vec![2, 8, 9, 2]));
+        assert!(unforced.is_complete(&[2, 8, 9, 7]));
+    }
+
+    #[test]
     fn the_output_is_cut_to_the_position_table() {
         assert_eq!(rules(GenerationOptions::default()).max_length, 101);
         let wrong = [
             GenerationOptions { num_beams: 0, ..Default::default() },
             GenerationOptions { num_beams: 17, ..Default::default() },
             GenerationOptions { max_new_tokens: 0, ..Default::default() },
+            GenerationOptions { max_new_tokens: 4, min_new_tokens: 5, ..Default::default() },
+            GenerationOptions { min_new_tokens: 101, ..Default::default() },
             GenerationOptions { length_penalty: f32::NAN, ..Default::default() },
             GenerationOptions { length_penalty: -1e30, ..Default::default() },
         ];
