@@ -318,6 +318,7 @@ fn options(args: &Value) -> (GenerationOptions, usize) {
         Some(_) => EarlyStopping::Never,
     };
     let options = GenerationOptions {
+        min_new_tokens: 0,
         num_beams: count("num_beams", 3),
         max_new_tokens: count("max_new_tokens", 0),
         length_penalty: args.get("length_penalty").map_or(1.0, |value| value.as_f64().unwrap() as f32),

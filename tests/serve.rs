@@ -33,9 +33,15 @@ struct Answer {
 impl Server {
     /// Starts it and waits until the model answers.
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with these variables in its environment.
+    fn start_with(variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_serve-florence-2"))
             .args(["serve", "--model", "demo", "--device", "cpu", "--port", "0"])
             .env("LOG_LEVEL", "info")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -221,6 +227,29 @@ fn nothing_that_is_wrong_with_a_request_hurts_the_server() {
         assert!(after < before + 60, "{before} MiB before, {after} MiB after");
         assert!(peak < 200, "{peak} MiB at most");
     }
+}
+
+/// Nobody asks anything: an idle server notices by itself.
+#[cfg(feature = "fault-points")]
+#[test]
+fn a_device_that_is_lost_ends_the_process_after_readiness() {
+    use std::time::{Duration, Instant};
+
+    let mut server = Server::start_with(&[("FAULT_DEVICE_LOST_AFTER_MS", "4000")]);
+    let start = Instant::now();
+    let mut was_unready = false;
+    let status = loop {
+        if let Some(status) = server.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "it goes on");
+        // It may end while it is asked.
+        was_unready |= std::panic::catch_unwind(|| server.send("GET", "/readyz", "text/plain", b"").status)
+            .is_ok_and(|status| status == 503);
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(was_unready, "it is unready before it ends");
+    assert_eq!(status.code(), Some(1));
 }
 
 /// A PNG of one megabyte that claims, and would unpack to, far more pixels than anybody wants.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::error::CliResult;
-use crate::engine::{DeviceChoice, EngineSettings, ModelPlan, PlaceLimits, Precision};
+use crate::engine::{DeviceChoice, EngineSettings, Faults, ModelPlan, PlaceLimits, Precision};
 use crate::florence::generation::{EarlyStopping, GenerationOptions};
 use crate::models::ModelSource;
 
@@ -107,6 +107,7 @@ impl ServeArgs {
             },
             feature_cache_bytes: (self.feature_cache_mib as usize) << 20,
             threads: self.threads,
+            faults: Faults::from_env(),
             ..defaults
         }
     }

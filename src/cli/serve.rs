@@ -42,15 +42,18 @@ pub fn run(args: &ServeArgs) -> CliResult<()> {
         let loader = engine.clone();
         // A failure is logged, and told to whoever asks.
         tokio::spawn(async move { loader.deploy(plan).await });
+        // Answers that say so still leave, and probes see it.
+        let lost = async {
+            let reason = engine.lost().await;
+            tokio::time::sleep(FAREWELL).await;
+            reason
+        };
         tokio::select! {
             result = serve(listener, router(state), ended()) => {
                 result.map_err(|error| CliError::Failed(error.to_string()))
             }
-            reason = engine.lost() => {
-                // Started anew, the process may find the device working again.
-                tokio::time::sleep(FAREWELL).await;
-                Err(CliError::Failed(format!("the device stopped working: {reason}")))
-            }
+            // Started anew, the process may find the device working again.
+            reason = lost => Err(CliError::Failed(format!("the device stopped working: {reason}"))),
         }
     })
 }

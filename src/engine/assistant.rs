@@ -66,7 +66,7 @@ impl Assistant {
             Err(error) => {
                 self.board.drop_unprepared(kind);
                 self.counters.failed.add(1);
-                job.fail(error);
+                job.end(Err(error));
             }
         }
     }
@@ -108,12 +108,11 @@ impl Assistant {
             Ok(replies) => {
                 self.counters.answered.add(1);
                 self.counters.tokens.add(found.iter().map(|found| found.ids.len().saturating_sub(1)).sum());
-                // Nobody waiting any more is no error.
-                let _ = job.reply.send(Ok(replies));
+                job.end(Ok(replies));
             }
             Err(error) => {
                 self.counters.failed.add(1);
-                job.fail(error);
+                job.end(Err(error));
             }
         }
     }

@@ -100,9 +100,12 @@ impl Job {
         self.request.prompts.iter().map(String::as_str)
     }
 
-    /// Ends it with an error. Nobody waiting any more is none.
-    pub fn fail(self, error: EngineError) {
-        let _ = self.reply.send(Err(error));
+    /// Ends it. The request goes first, and with it its place: whoever has the answer may ask again at once.
+    pub fn end(self, result: Result<Vec<Reply>, EngineError>) {
+        let Self { request, reply, .. } = self;
+        drop(request);
+        // Nobody waiting any more is no error.
+        let _ = reply.send(result);
     }
 }
 
@@ -156,7 +159,7 @@ impl Board {
         let mut jobs: Vec<Job> = std::iter::from_fn(|| lists.waiting.pop(|_| true)).map(|(_, job)| job).collect();
         jobs.extend(lists.prepared.iter_mut().flat_map(std::mem::take).map(|prepared| prepared.job));
         drop(lists);
-        jobs.into_iter().for_each(|job| job.fail(EngineError::DeviceLost(reason.to_owned())));
+        jobs.into_iter().for_each(|job| job.end(Err(EngineError::DeviceLost(reason.to_owned()))));
         self.for_assistants.notify_all();
         self.for_replicas.notify_all();
     }
@@ -177,7 +180,7 @@ impl Board {
         let mut lists = self.lock();
         lists.prepared_one(prepared.kind);
         if let Some(reason) = lists.lost.clone() {
-            return prepared.job.fail(EngineError::DeviceLost(reason));
+            return prepared.job.end(Err(EngineError::DeviceLost(reason)));
         }
         let loads: Vec<usize> = lists.prepared.iter().zip(&lists.held).map(|(list, held)| list.len() + held).collect();
         prepared.job.stage.set(Stage::WaitingForDevice);

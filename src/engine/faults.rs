@@ -30,6 +30,11 @@ pub struct Faults;
 
 #[cfg(not(feature = "fault-points"))]
 impl Faults {
+    /// None, whatever the environment says.
+    pub const fn from_env() -> Self {
+        Self
+    }
+
     /// Nothing fails.
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature")]
     pub(super) const fn pass<'a, P: Iterator<Item = &'a str>>(&self, _: Point, _: &P) -> Result<(), EngineError> {
@@ -41,6 +46,7 @@ impl Faults {
 mod rules {
     use std::fmt;
     use std::sync::{Arc, PoisonError, RwLock};
+    use std::time::{Duration, Instant};
 
     use super::{EngineError, Point};
 
@@ -53,6 +59,9 @@ mod rules {
         Error(EngineError),
     }
 
+    /// For tests of the whole program.
+    const DEVICE_LOST_VARIABLE: &str = "FAULT_DEVICE_LOST_AFTER_MS";
+
     type Rule = dyn Fn(Point, &[&str]) -> Option<Fault> + Send + Sync;
 
     /// The rule in force; a clone is the same one.
@@ -63,6 +72,21 @@ mod rules {
         /// From now on this decides what fails, by the point and the prompts that are part of what is done there.
         pub fn set(&self, rule: impl Fn(Point, &[&str]) -> Option<Fault> + Send + Sync + 'static) {
             *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rule));
+        }
+
+        /// The rule that the environment asks for, if any: `FAULT_DEVICE_LOST_AFTER_MS` is when the device stops working.
+        pub fn from_env() -> Self {
+            let faults = Self::default();
+            let after_ms = std::env::var(DEVICE_LOST_VARIABLE).ok().and_then(|text| text.parse().ok());
+            if let Some(after) = after_ms.map(Duration::from_millis) {
+                let start = Instant::now();
+                let lost = Fault::Error(EngineError::Internal("lost on demand".to_owned()));
+                faults.set(move |point, _| {
+                    let is_lost = matches!(point, Point::Step | Point::Canary) && start.elapsed() > after;
+                    is_lost.then(|| lost.clone())
+                });
+            }
+            faults
         }
 
         /// Fails if the rule says so.

@@ -22,7 +22,7 @@ fn scene(seed: u64) -> Arc<Picture> {
 
 /// A request for answers that never end by themselves.
 fn endless(engine: &ModelEngine, picture: &Arc<Picture>, prompts: usize) -> Request {
-    let options = GenerationOptions { max_new_tokens: 500, ..Default::default() };
+    let options = GenerationOptions { max_new_tokens: 500, min_new_tokens: 500, ..Default::default() };
     Request { options, ..single(engine, picture, &vec!["<DETAILED_CAPTION>"; prompts]).unwrap() }
 }
 

@@ -59,3 +59,26 @@ async fn without_room_for_features_every_request_is_still_answered() {
     assert_eq!(ask(&engine, &picture, &["<OD>", "<CAPTION>"]).await.unwrap(), first);
     assert_eq!((engine.stats().vision_passes, engine.stats().feature_bytes), (2, 0));
 }
+
+/// As several devices are: each replica has its features, and a cascade stays where its picture is.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_replicas_share_the_queue_and_keep_to_their_pictures() {
+    // More threads than this machine has, which a CPU splits into two replicas.
+    let engine = demo_engine(EngineSettings { threads: Some(16), ..Default::default() }).await;
+    let alone = demo_engine(EngineSettings::default()).await;
+    let mut random = Random::new(9);
+    let pictures: Vec<_> = (0..12).map(|_| Arc::new(Scene::draw(&mut random, 128).picture)).collect();
+    for round in 1..=2 {
+        let asked: Vec<_> = pictures
+            .iter()
+            .map(|picture| {
+                let (engine, picture) = (engine.clone(), Arc::clone(picture));
+                tokio::spawn(async move { ask(&engine, &picture, &["<OD>"]).await.unwrap() })
+            })
+            .collect();
+        for (answer, picture) in asked.into_iter().zip(&pictures) {
+            assert_eq!(answer.await.unwrap()[0].ids, ask(&alone, picture, &["<OD>"]).await.unwrap()[0].ids);
+        }
+        assert_eq!(engine.stats().vision_passes, 12, "round {round}");
+    }
+}

@@ -181,7 +181,7 @@ impl Replica {
                 Err(error) => {
                     let error = self.explain(error);
                     self.parts.counters.failed.add(1);
-                    prepared.job.fail(error);
+                    prepared.job.end(Err(error));
                 }
             }
         }

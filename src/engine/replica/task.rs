@@ -81,6 +81,6 @@ impl Task {
 
     /// Ends the request with an error.
     pub fn fail(self, error: EngineError) {
-        self.job.fail(error);
+        self.job.end(Err(error));
     }
 }
