@@ -222,3 +222,27 @@ fn captions_of_any_length_are_grounded() {
         assert!(run(&arguments).status.success(), "{}", picture.display());
     }
 }
+
+#[test]
+fn every_stage_is_timed_with_exactly_as_many_tokens_as_asked_for() {
+    let arguments =
+        "bench --model demo --device cpu --batch 2 --prompts 3 --beams 2 --tokens 7 --prompt-tokens 5 --repeat 2";
+    let mut arguments: Vec<&str> = arguments.split(' ').collect();
+    let table = stdout(&run(&arguments));
+    arguments.push("--json");
+    let report: Value = serde_json::from_str(&stdout(&run(&arguments))).unwrap();
+    assert_eq!((&report["new_tokens"], &report["batch"], &report["prompts"]), (&json!(7), &json!(2), &json!(3)));
+    for stage in ["vision", "projector", "encoder", "cross_kv", "step", "generate"] {
+        for kind in ["ms", "min_ms", "cpu_ms"] {
+            assert!(report[kind][stage].as_f64().unwrap() > 0., "{kind} {stage}: {report}");
+        }
+        assert!(table.contains(stage), "{table}");
+    }
+    assert!(report["rss_peak_mib"].as_u64().unwrap() > 5);
+
+    is_refused(&["bench", "--random", "huge"], &["huge", "base or large"]);
+    is_refused(&["bench", "--random", "base", "--model", "demo"], &["--model"]);
+    is_refused(&["bench", "--model", "demo", "--tokens", "0"], &["--tokens"]);
+    is_refused(&["bench", "--model", "demo", "--tokens", "9999"], &["at most"]);
+    is_refused(&["bench", "--model", "demo", "--prompt-tokens", "9999"], &["at most"]);
+}

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use super::error::CliResult;
 use crate::engine::{DeviceChoice, EngineSettings, Faults, ModelPlan, PlaceLimits, Precision};
 use crate::florence::generation::{EarlyStopping, GenerationOptions};
-use crate::models::ModelSource;
+use crate::models::{ModelSource, RandomSize};
 
 /// Florence-2 inference server for Supervisely.
 #[derive(Debug, Parser)]
@@ -33,6 +34,8 @@ pub enum Command {
     Parse(ParseArgs),
     /// List the published models.
     Models,
+    /// Time the stages of the model.
+    Bench(BenchArgs),
 }
 
 /// Which model, and where it runs.
@@ -191,6 +194,62 @@ impl GenerateArgs {
             early_stopping: self.early_stopping,
             ..Default::default()
         }
+    }
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The model.
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Weights that are drawn, for a model of this size: base or large
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["model", "weights"])]
+    random: Option<RandomSize>,
+    /// Threads that compute on the CPU [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    threads: Option<usize>,
+    /// Beams of the search
+    #[arg(long, default_value_t = 3, value_parser = parse_count)]
+    pub beams: usize,
+    /// Tokens of each answer
+    #[arg(long, default_value_t = 40, value_parser = parse_count)]
+    pub tokens: usize,
+    /// Tokens of each prompt
+    #[arg(long, default_value_t = 20, value_parser = parse_count)]
+    pub prompt_tokens: usize,
+    /// Pictures
+    #[arg(long, default_value_t = 1, value_parser = parse_count)]
+    pub batch: usize,
+    /// Prompts about each picture
+    #[arg(long, default_value_t = 1, value_parser = parse_count)]
+    pub prompts: usize,
+    /// Calls of each stage that count
+    #[arg(long, default_value_t = 5, value_parser = parse_count)]
+    pub repeat: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl BenchArgs {
+    /// The model and device that are meant.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::plan`].
+    pub fn plan(&self) -> CliResult<ModelPlan> {
+        match self.random {
+            None => self.model.plan(),
+            Some(size) => {
+                let (devices, precision) = (self.model.device.clone(), self.model.precision);
+                Ok(ModelPlan { source: ModelSource::Random(size), devices, precision })
+            }
+        }
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| available_parallelism().map_or(1, std::num::NonZero::get))
     }
 }
 

@@ -4,6 +4,7 @@
 //! arguments are wrong, each with one line that says what to do.
 
 mod args;
+mod bench;
 mod error;
 mod generate;
 mod list;
@@ -45,6 +46,7 @@ fn dispatch(command: Command) -> CliResult<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Models => list::run(),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

@@ -19,6 +19,14 @@ pub enum CheckpointFiles {
         /// File names and contents.
         files: &'static [(&'static str, &'static [u8])],
     },
+    /// The same without a file of weights: they are drawn, the same each time, for measuring. `config.json` has to be in the
+    /// style of Microsoft's.
+    Drawn {
+        /// Shown in messages.
+        name: &'static str,
+        /// File names and contents.
+        files: &'static [(&'static str, &'static [u8])],
+    },
 }
 
 impl CheckpointFiles {
@@ -27,6 +35,7 @@ impl CheckpointFiles {
         match self {
             Self::Folder(folder) => folder.display().to_string(),
             Self::Embedded { name, .. } => format!("the embedded checkpoint {name}"),
+            Self::Drawn { name, .. } => format!("the drawn checkpoint {name}"),
         }
     }
 
@@ -34,7 +43,7 @@ impl CheckpointFiles {
     pub fn display(&self, file: &str) -> String {
         match self {
             Self::Folder(folder) => folder.join(file).display().to_string(),
-            Self::Embedded { name, .. } => format!("{name}/{file}"),
+            Self::Embedded { name, .. } | Self::Drawn { name, .. } => format!("{name}/{file}"),
         }
     }
 
@@ -42,7 +51,7 @@ impl CheckpointFiles {
     pub fn contains(&self, file: &str) -> bool {
         match self {
             Self::Folder(folder) => folder.join(file).is_file(),
-            Self::Embedded { files, .. } => files.iter().any(|(name, _)| *name == file),
+            Self::Embedded { files, .. } | Self::Drawn { files, .. } => files.iter().any(|(name, _)| *name == file),
         }
     }
 
@@ -52,7 +61,7 @@ impl CheckpointFiles {
     /// The file is missing or cannot be read.
     pub fn read(&self, file: &str) -> CheckpointResult<Cow<'static, [u8]>> {
         match self {
-            Self::Embedded { files, .. } => files
+            Self::Embedded { files, .. } | Self::Drawn { files, .. } => files
                 .iter()
                 .find(|(name, _)| *name == file)
                 .map(|(_, content)| Cow::Borrowed(*content))

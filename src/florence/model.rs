@@ -75,6 +75,11 @@ impl Florence {
         &self.processor
     }
 
+    /// Number of tokens, which is the width of the logits.
+    pub fn vocabulary(&self) -> usize {
+        self.embedding.vocabulary()
+    }
+
     /// Pixels `[batch, 3, height, width]` to the vision tower's map `[batch, h, w, channels]`. Pixels may lie anywhere and have
     /// any type; they are brought to the model's.
     ///

@@ -74,13 +74,18 @@ impl Processor {
         Ok(Tensor::from_vec(values, (1, 3, height as usize, width as usize), &Device::Cpu)?)
     }
 
+    /// Most tokens of a prompt behind image features of `image_tokens` positions.
+    pub const fn max_prompt_tokens(&self, image_tokens: usize) -> usize {
+        self.max_positions.saturating_sub(image_tokens)
+    }
+
     /// Ids of a prompt as a caller writes it, behind image features of `image_tokens` positions.
     ///
     /// # Errors
     /// A prompt that its task refuses, or that does not fit behind the picture.
     pub fn tokenize(&self, prompt: &str, image_tokens: usize) -> Result<Vec<u32>, FlorenceError> {
         let text = expand_prompt(prompt)?;
-        let most = self.max_positions.saturating_sub(image_tokens);
+        let most = self.max_prompt_tokens(image_tokens);
         let too_long = |tokens| FlorenceError::PromptTooLong { tokens, image_tokens, most };
         // A text that cannot fit, however long its tokens are, is not worth the time that megabytes take.
         if text.len() / MAX_TOKEN_BYTES > most {

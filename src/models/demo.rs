@@ -6,6 +6,9 @@ use crate::florence::{CheckpointFiles, SAFETENSORS_FILE, TOKENIZER_FILE, config}
 /// Its name.
 pub const DEMO_MODEL: &str = "demo";
 
+/// Its tokenizer.
+pub(super) const TOKENIZER: &[u8] = include_bytes!("demo/tokenizer.json");
+
 /// Its files.
 pub const fn files() -> CheckpointFiles {
     CheckpointFiles::Embedded {
@@ -13,7 +16,7 @@ pub const fn files() -> CheckpointFiles {
         files: &[
             (config::CONFIG_FILE, include_bytes!("demo/config.json")),
             (config::PREPROCESSOR_FILE, include_bytes!("demo/preprocessor_config.json")),
-            (TOKENIZER_FILE, include_bytes!("demo/tokenizer.json")),
+            (TOKENIZER_FILE, TOKENIZER),
             (SAFETENSORS_FILE, include_bytes!("demo/model.safetensors")),
         ],
     }

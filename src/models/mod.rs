@@ -4,9 +4,11 @@ mod catalog;
 mod demo;
 mod error;
 mod hub;
+mod random;
 mod source;
 
 pub use catalog::{Catalog, CatalogEntry, DEFAULT_MODEL};
 pub use demo::DEMO_MODEL;
 pub use error::ModelError;
+pub use random::RandomSize;
 pub use source::{ModelFiles, ModelSource};

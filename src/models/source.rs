@@ -6,6 +6,7 @@ use super::catalog::{Catalog, DEFAULT_MODEL};
 use super::demo::{self, DEMO_MODEL};
 use super::error::ModelError;
 use super::hub;
+use super::random::RandomSize;
 use crate::florence::{CheckpointFiles, PICKLE_FILE, SAFETENSORS_FILE, config};
 
 /// Where the platform keeps what apps download, across restarts.
@@ -27,6 +28,8 @@ pub enum ModelSource {
     },
     /// A folder of the user's own.
     Folder(PathBuf),
+    /// The shape of a published model with weights that are drawn: it answers nothing of use, but takes as long.
+    Random(RandomSize),
 }
 
 /// A model whose files are at hand.
@@ -71,6 +74,7 @@ impl ModelSource {
         match self {
             Self::Demo => DEMO_MODEL.to_owned(),
             Self::Published { name, .. } => name.clone(),
+            Self::Random(size) => size.name().to_owned(),
             Self::Folder(folder) => {
                 let last = folder.canonicalize().unwrap_or_else(|_| folder.clone());
                 last.file_name()
@@ -86,6 +90,7 @@ impl ModelSource {
     pub fn locate(&self, progress: &dyn Fn(&str)) -> Result<ModelFiles, ModelError> {
         let (files, origin, custom) = match self {
             Self::Demo => (demo::files(), DEMO_MODEL.to_owned(), false),
+            Self::Random(size) => (size.files(), size.name().to_owned(), false),
             Self::Folder(folder) => (CheckpointFiles::Folder(folder.clone()), folder.display().to_string(), true),
             Self::Published { name, repository } => {
                 let folder = match local_folders(name).into_iter().find(|folder| is_checkpoint(folder)) {

@@ -10,6 +10,7 @@ mod support;
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,8 +119,17 @@ impl Arguments {
 
 // Two threads: it mostly waits, and the processor is the server's.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     arguments.check()?;
     let traffic = Arc::new(Traffic::draw(arguments.mix, PICTURES_OF_EACH_SIZE, arguments.seed));
     let [small, large] = traffic.mean_body_bytes().map(|bytes| bytes / 1000);

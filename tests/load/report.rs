@@ -170,7 +170,9 @@ pub struct Report {
     pub server: Option<ProcessUse>,
     /// This program.
     pub driver: Option<ProcessUse>,
-    /// Processor time that the rest of the machine took meanwhile: with much of it the figures say little.
+    /// Processor time that the rest of the machine took meanwhile: with much of it the figures say little. The kernel
+    /// samples the whole in ticks but measures processes, so this is off by a few percent of the whole and may be below
+    /// 0; it is left so, because a 0 would look like proof of a quiet machine.
     pub others_cpu_s: Option<f64>,
 }
 
@@ -199,7 +201,7 @@ impl Report {
         self.server = ProcessUse::of(server);
         self.driver = ProcessUse::of(driver);
         if let (Some(server), Some(driver), Some(machine)) = (&self.server, &self.driver, machine_cpu_s) {
-            self.others_cpu_s = Some((machine - server.cpu_s - driver.cpu_s).max(0.));
+            self.others_cpu_s = Some(machine - server.cpu_s - driver.cpu_s);
         }
     }
 
@@ -259,7 +261,7 @@ impl Report {
             }
         }
         if let Some(others_cpu_s) = self.others_cpu_s {
-            let _ = writeln!(text, "others on this machine: {others_cpu_s:.1} s of processor time");
+            let _ = writeln!(text, "others on this machine: {others_cpu_s:.1} s, give or take a few percent of all");
         }
     }
 }

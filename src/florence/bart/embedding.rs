@@ -5,10 +5,7 @@ use candle_core::{Module, Result, Tensor, bail};
 use crate::florence::config::TextConfig;
 use crate::florence::error::CheckpointResult;
 use crate::florence::kernels::LayerNorm;
-use crate::florence::weights::{TOKEN_EMBEDDING, Weights};
-
-/// BART's position tables begin with two rows that no position uses.
-const POSITION_OFFSET: usize = 2;
+use crate::florence::weights::{POSITION_OFFSET, TOKEN_EMBEDDING, Weights};
 
 /// The one table that turns tokens into vectors, and vectors into logits.
 pub struct TokenEmbedding {

@@ -9,6 +9,9 @@ pub const TOKEN_EMBEDDING: &str = "language_model.model.shared.weight";
 /// Canonical name of the vision features' projection, the one tensor that the layouts store transposed.
 pub const IMAGE_PROJECTION: &str = "image_projection";
 
+/// BART's position tables begin with two rows that no position uses.
+pub const POSITION_OFFSET: usize = 2;
+
 /// The names that share the token embedding's values. A file holds any of them.
 const TIED_EMBEDDINGS: [&str; 4] = [
     TOKEN_EMBEDDING,

@@ -1,7 +1,9 @@
 //! A checkpoint's tensors by the names that Microsoft gave them, checked and cast as they are read.
 
 mod layout;
+mod random;
 mod safetensors;
+mod wanted;
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -11,8 +13,10 @@ use candle_core::pickle::PthTensors;
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
 use candle_nn::Linear;
 
-pub use layout::{IMAGE_PROJECTION, Layout, TOKEN_EMBEDDING};
+pub use layout::{IMAGE_PROJECTION, Layout, POSITION_OFFSET, TOKEN_EMBEDDING};
+use random::RandomWeights;
 use safetensors::SafetensorsFile;
+use wanted::Wanted;
 
 use super::error::{CheckpointError, CheckpointResult};
 use super::files::CheckpointFiles;
@@ -35,6 +39,8 @@ struct Checkpoint {
 enum Store {
     Safetensors(SafetensorsFile),
     Pickle(PthTensors),
+    /// No file at all.
+    Random(RandomWeights),
 }
 
 /// A place in the tree of tensor names, with the type and device that tensors are brought to.
@@ -47,11 +53,17 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens a checkpoint's weights: `model.safetensors` if there is one, else `pytorch_model.bin`.
+    /// Opens a checkpoint's weights: `model.safetensors` if there is one, else `pytorch_model.bin`. Drawn ones have no file.
     ///
     /// # Errors
     /// No such file, a broken one, or one without a Florence-2 model.
     pub fn open(files: &CheckpointFiles, dtype: DType, device: &Device) -> CheckpointResult<Self> {
+        if let CheckpointFiles::Drawn { .. } = files {
+            let store = Store::Random(RandomWeights::new(files)?);
+            let checkpoint =
+                Checkpoint { store, layout: Layout::Original, file: files.location(), used: Mutex::default() };
+            return Ok(Self { checkpoint: Arc::new(checkpoint), prefix: String::new(), dtype, device: device.clone() });
+        }
         let (file, store) = if files.contains(SAFETENSORS_FILE) {
             (SAFETENSORS_FILE, open_safetensors(files)?)
         } else if files.contains(PICKLE_FILE) {
@@ -76,8 +88,7 @@ impl Weights {
     /// # Errors
     /// It is missing, has another shape, is no float, cut off or not finite.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> CheckpointResult<Tensor> {
-        let shape = shape.into();
-        self.read(name, &format!("{:?}", shape.dims()), |found| found == shape.dims())
+        self.read(name, Wanted::Shape(shape.into().dims()))
     }
 
     /// A table `[rows, columns]` whose number of rows is the file's own business, but not zero.
@@ -85,7 +96,7 @@ impl Weights {
     /// # Errors
     /// As [`Self::get`].
     pub fn table(&self, columns: usize, name: &str) -> CheckpointResult<Tensor> {
-        self.read(name, &format!("[any, {columns}]"), |found| matches!(found, [rows, c] if *rows > 0 && *c == columns))
+        self.read(name, Wanted::Table { columns })
     }
 
     /// Whether the file holds the tensor.
@@ -130,13 +141,13 @@ impl Weights {
         if self.prefix.is_empty() { part.to_string() } else { format!("{}.{part}", self.prefix) }
     }
 
-    fn read(&self, name: &str, wanted: &str, fits: impl Fn(&[usize]) -> bool) -> CheckpointResult<Tensor> {
+    fn read(&self, name: &str, wanted: Wanted<'_>) -> CheckpointResult<Tensor> {
         let path = self.path(name);
-        let (file_name, mut tensor) = self.checkpoint.read(&path)?;
+        let (file_name, mut tensor) = self.checkpoint.read(&path, wanted)?;
         if self.checkpoint.layout.is_transposed(&path) && tensor.rank() == 2 {
             tensor = tensor.t()?.contiguous()?;
         }
-        if !fits(tensor.dims()) {
+        if !wanted.fits(tensor.dims()) {
             let reason = format!("its shape is {:?}, but {wanted} was expected", tensor.dims());
             return Err(self.checkpoint.error(&file_name, reason));
         }
@@ -150,10 +161,10 @@ impl Weights {
 
 impl Checkpoint {
     /// The tensor under the first of its names that the file holds, on the CPU and in its own type.
-    fn read(&self, path: &str) -> CheckpointResult<(String, Tensor)> {
+    fn read(&self, path: &str, wanted: Wanted<'_>) -> CheckpointResult<(String, Tensor)> {
         let names = self.layout.file_names(path);
         for name in &names {
-            if let Some(result) = self.store.read(name) {
+            if let Some(result) = self.store.read(name, wanted) {
                 let tensor = result.map_err(|reason| self.error(name, reason))?;
                 self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
                 return Ok((name.clone(), tensor));
@@ -172,13 +183,16 @@ impl Store {
         match self {
             Self::Safetensors(file) => file.names().map(str::to_owned).collect(),
             Self::Pickle(file) => file.tensor_infos().keys().cloned().collect(),
+            Self::Random(_) => vec![],
         }
     }
 
-    fn read(&self, name: &str) -> Option<Result<Tensor, String>> {
+    /// The tensor as the file holds it; only weights without a file heed what is wanted.
+    fn read(&self, name: &str, wanted: Wanted<'_>) -> Option<Result<Tensor, String>> {
         match self {
             Self::Safetensors(file) => file.read(name),
             Self::Pickle(file) => file.get(name).map_err(|error| error.to_string()).transpose(),
+            Self::Random(weights) => Some(weights.draw(name, wanted)),
         }
     }
 }
@@ -186,7 +200,7 @@ impl Store {
 fn open_safetensors(files: &CheckpointFiles) -> CheckpointResult<Store> {
     let file = match files {
         CheckpointFiles::Folder(folder) => SafetensorsFile::open(&folder.join(SAFETENSORS_FILE)),
-        CheckpointFiles::Embedded { files: list, .. } => list
+        CheckpointFiles::Embedded { files: list, .. } | CheckpointFiles::Drawn { files: list, .. } => list
             .iter()
             .find(|(name, _)| *name == SAFETENSORS_FILE)
             .map_or_else(|| Err("is missing".to_owned()), |(_, content)| SafetensorsFile::embedded(content)),
