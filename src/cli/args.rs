@@ -79,7 +79,7 @@ pub struct ServeArgs {
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
     /// Seconds after which a caller that waits for an answer is told 504
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     deadline: u64,
     /// Single pictures that may wait or be worked on; one more is told 429
     #[arg(long, value_name = "PICTURES", default_value_t = 256, value_parser = parse_count)]

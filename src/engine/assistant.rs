@@ -61,7 +61,7 @@ impl Assistant {
             Ok(ready) => {
                 let Ready { digest, pixels, prompts } = ready;
                 let prepared = Prepared { job, kind, digest, pixels, prompts };
-                self.board.put_prepared(prepared, |loads| self.choose(&digest, loads));
+                self.board.put_prepared(prepared, |replica| self.knows(replica, &digest));
             }
             Err(error) => {
                 self.board.drop_unprepared(kind);
@@ -79,17 +79,15 @@ impl Assistant {
         let prompts = request.prompts.iter().map(|prompt| self.processor.tokenize(prompt, image_tokens));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let digest = request.picture.digest();
-        let is_known = self.features.iter().any(|features| features.contains(&digest));
+        let is_known = (0..self.features.len()).any(|replica| self.knows(replica, &digest));
         let pixels = if is_known { None } else { Some(self.processor.pixels(&request.picture, size)?) };
         debug_assert_eq!(kind, job.kind());
         Ok(Ready { digest, pixels, prompts })
     }
 
-    /// The replica that knows the picture, else the one with the least to do.
-    fn choose(&self, digest: &Digest, loads: &[usize]) -> usize {
-        let knows = |replica: &usize| self.features.get(*replica).is_some_and(|features| features.contains(digest));
-        let least = || (0..loads.len()).min_by_key(|replica| loads.get(*replica).copied()).unwrap_or(0);
-        (0..loads.len()).find(knows).unwrap_or_else(least)
+    /// Whether the picture's features are kept by this replica.
+    fn knows(&self, replica: usize, digest: &Digest) -> bool {
+        self.features.get(replica).is_some_and(|features| features.contains(digest))
     }
 
     fn read(&self, written: Written) {

@@ -20,6 +20,9 @@ use super::{EngineError, Reply};
 use crate::florence::generation::Hypothesis;
 use crate::florence::image::Digest;
 
+/// Requests that a replica may have more than another before a picture that it knows goes elsewhere.
+const WORTH_OF_FEATURES: usize = 8;
+
 /// A request with the channel that its answers go to. A closed channel means that nobody waits any more.
 pub(super) struct Job {
     pub request: Request,
@@ -156,6 +159,8 @@ impl Board {
         let mut lists = self.lock();
         lists.lost.get_or_insert_with(|| reason.to_owned());
         lists.is_closed = true;
+        // What replicas hold they end themselves, if they still can.
+        lists.held.fill(0);
         let mut jobs: Vec<Job> = std::iter::from_fn(|| lists.waiting.pop(|_| true)).map(|(_, job)| job).collect();
         jobs.extend(lists.prepared.iter_mut().flat_map(std::mem::take).map(|prepared| prepared.job));
         drop(lists);
@@ -175,16 +180,17 @@ impl Board {
         lists.next_errand()
     }
 
-    /// Lays down a request that an assistant has prepared, for the replica that `choose` picks by how much each has to do.
-    pub fn put_prepared(&self, prepared: Prepared, choose: impl FnOnce(&[usize]) -> usize) {
+    /// Lays down a request that an assistant has prepared, for a replica where its picture is, or will be, as `knows` says, else
+    /// for the one with the least to do.
+    pub fn put_prepared(&self, prepared: Prepared, knows: impl Fn(usize) -> bool) {
         let mut lists = self.lock();
         lists.prepared_one(prepared.kind);
         if let Some(reason) = lists.lost.clone() {
             return prepared.job.end(Err(EngineError::DeviceLost(reason)));
         }
-        let loads: Vec<usize> = lists.prepared.iter().zip(&lists.held).map(|(list, held)| list.len() + held).collect();
         prepared.job.stage.set(Stage::WaitingForDevice);
-        if let Some(list) = lists.prepared.get_mut(choose(&loads)) {
+        let replica = lists.choose_replica(&prepared.digest, knows);
+        if let Some(list) = lists.prepared.get_mut(replica) {
             list.push_back(prepared);
         }
         drop(lists);
@@ -195,12 +201,13 @@ impl Board {
     pub fn drop_unprepared(&self, kind: Kind) {
         self.lock().prepared_one(kind);
         self.for_assistants.notify_all();
+        self.for_replicas.notify_all();
     }
 
     /// Lets a request wait again, because what was prepared is not enough.
     pub fn put_back(&self, job: Job) {
         let lane = job.request.place.lane();
-        self.lock().waiting.push(lane, job);
+        self.lock().waiting.push_front(lane, job);
         self.for_assistants.notify_one();
     }
 
@@ -210,18 +217,18 @@ impl Board {
         self.for_assistants.notify_one();
     }
 
-    /// Shows a replica what is prepared for it, and takes note of how many requests it holds. `true` when there is nothing
-    /// left to come.
-    pub fn visit<T>(&self, replica: usize, held: usize, look: impl FnOnce(&mut VecDeque<Prepared>) -> T) -> (T, bool) {
+    /// Shows a replica what is prepared for it. It says how many requests it holds when it has looked, those that it took
+    /// included, so that each is always counted somewhere. `true` when there is nothing left to come.
+    pub fn visit<T>(&self, replica: usize, look: impl FnOnce(&mut VecDeque<Prepared>) -> (T, usize)) -> (T, bool) {
         let mut lists = self.lock();
-        if let Some(count) = lists.held.get_mut(replica) {
-            *count = held;
-        }
         let is_over = lists.is_over();
         let mut nothing = VecDeque::new();
         let before = lists.prepared.get(replica).map_or(0, VecDeque::len);
-        let seen = look(lists.prepared.get_mut(replica).unwrap_or(&mut nothing));
-        if lists.prepared.get(replica).map_or(0, VecDeque::len) < before {
+        let (seen, held) = look(lists.prepared.get_mut(replica).unwrap_or(&mut nothing));
+        if let Some(count) = lists.held.get_mut(replica) {
+            *count = held;
+        }
+        if is_over || lists.prepared.get(replica).map_or(0, VecDeque::len) < before {
             self.for_assistants.notify_all();
         }
         (seen, is_over)
@@ -230,13 +237,10 @@ impl Board {
     /// Waits until something is prepared for this replica, nothing is to come any more, or the time is up; `false` then.
     pub fn wait_for_prepared(&self, replica: usize, patience: Duration) -> bool {
         let lists = self.lock();
-        let has_something =
-            |lists: &Lists| lists.is_over() || lists.prepared.get(replica).is_some_and(|l| !l.is_empty());
-        if has_something(&lists) {
-            return true;
-        }
-        let (lists, _) = self.wait(&self.for_replicas, lists, patience);
-        has_something(&lists)
+        let has_nothing =
+            |lists: &mut Lists| !lists.is_over() && lists.prepared.get(replica).is_none_or(VecDeque::is_empty);
+        let waited = self.for_replicas.wait_timeout_while(lists, patience, has_nothing);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn wait<'a>(
@@ -270,6 +274,18 @@ impl Lists {
             return Errand::Prepare(kind, job);
         }
         if self.is_over() && self.held.iter().all(|held| *held == 0) { Errand::Leave } else { Errand::Idle }
+    }
+
+    /// A replica that knows the picture saves encoding it, unless it has much more to do than another.
+    fn choose_replica(&self, digest: &Digest, knows: impl Fn(usize) -> bool) -> usize {
+        let loads: Vec<usize> = self.prepared.iter().zip(&self.held).map(|(list, held)| list.len() + held).collect();
+        let least = loads.iter().copied().min().unwrap_or(0);
+        let has_it = |(replica, list): &(usize, &VecDeque<Prepared>)| {
+            let is_near = loads.get(*replica).is_some_and(|load| *load <= least + WORTH_OF_FEATURES);
+            is_near && (knows(*replica) || list.iter().any(|prepared| prepared.digest == *digest))
+        };
+        let known = self.prepared.iter().enumerate().find(has_it).map(|(replica, _)| replica);
+        known.or_else(|| loads.iter().position(|load| *load == least)).unwrap_or(0)
     }
 
     fn prepared_one(&mut self, kind: Kind) {

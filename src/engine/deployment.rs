@@ -7,8 +7,10 @@ pub struct Deployment {
     pub serving: Serving,
     /// The load under way.
     pub loading: Option<Loading>,
-    /// Why the last load failed, until another succeeds; or why the model that was served is not served any more.
+    /// Why the last load failed, until another succeeds.
     pub failure: Option<Failure>,
+    /// Why a device does not work any more; nothing is served then, and the process is about to end.
+    pub lost: Option<String>,
 }
 
 /// Whether a model answers.
@@ -32,7 +34,7 @@ pub struct Loading {
     pub stage: String,
 }
 
-/// A load, or a device, that failed.
+/// A load that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The model's name.

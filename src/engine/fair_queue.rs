@@ -34,6 +34,17 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// Lets an item wait before the others of its lane.
+    pub fn push_front(&mut self, lane: Lane, item: T) {
+        match lane {
+            Lane::Single => self.singles.push_front(item),
+            Lane::Run(run) => match self.runs.iter_mut().find(|(known, _)| *known == run) {
+                Some((_, items)) => items.push_front(item),
+                None => self.runs.push_front((run, VecDeque::from([item]))),
+            },
+        }
+    }
+
     /// The next item, of the kinds that may be taken now.
     pub fn pop(&mut self, may_take: impl Fn(Kind) -> bool) -> Option<(Kind, T)> {
         let owes_runs = self.singles_in_a_row >= SINGLES_IN_A_ROW;
@@ -102,6 +113,10 @@ mod tests {
         ["s1", "s2"].into_iter().for_each(|item| queue.push(Lane::Single, item));
         assert_eq!((queue.len(Kind::Single), queue.len(Kind::Run)), (2, 5));
         queue.retain(|item| *item != "a2");
+        assert_eq!(queue.pop(|kind| kind == Kind::Run), Some((Kind::Run, "a1")));
+        queue.push_front(Lane::Run(first), "a1");
+        assert_eq!(queue.pop(|kind| kind == Kind::Run), Some((Kind::Run, "b1")));
+        queue.push_front(Lane::Run(second), "b1");
         assert_eq!(order(&mut queue, |kind| kind == Kind::Run), ["a1", "b1", "a3", "b2"]);
         assert_eq!(order(&mut queue, |_| true), ["s1", "s2"]);
         assert_eq!(queue.pop(|_| true), None);

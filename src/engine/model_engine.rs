@@ -4,6 +4,7 @@
 //! A new model is loaded and tried beside the old one, which goes on answering and stays if the new one fails. Then the new
 //! one takes over; what the old one was asked it still answers, on its own threads, before it leaves the device.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use super::board::Job;
 use super::deployment::{Failure, Loading, Serving};
 use super::load::{LoadedModel, load};
 use super::places::Places;
-use super::request::StageCell;
+use super::request::{Stage, StageCell};
 use super::running::{Common, RunningModel};
 use super::settings::{EngineSettings, ModelPlan};
 use super::stats::{Counters, Stats};
@@ -34,6 +35,8 @@ struct Inner {
     current: Mutex<Option<Current>>,
     /// One load at a time.
     turn: Arc<AsyncMutex<()>>,
+    /// Times that a frozen model did not come back.
+    failed_wakes: AtomicU64,
 }
 
 /// The model that answers, and how it came about.
@@ -63,7 +66,7 @@ impl ModelEngine {
         let common = Common { settings, counters: Arc::new(Counters::default()), on_lost: Arc::new(on_lost) };
         let deployment = watch::Sender::new(Deployment::default());
         let (current, turn) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Inner { places, common, deployment, lost, current, turn }))
+        Self(Arc::new(Inner { places, common, deployment, lost, current, turn, failed_wakes: AtomicU64::new(0) }))
     }
 
     /// Waits until a device stops working, and says why. The process should then end, so that it is started anew.
@@ -80,57 +83,97 @@ impl ModelEngine {
         if request.prompts.is_empty() {
             return Ok(vec![]);
         }
-        let running = self.running_model().await?;
-        let (reply, answer) = oneshot::channel();
-        let stage = StageCell::default();
-        let deadline = request.deadline;
         let counters = &self.0.common.counters;
         counters.requests.add(1);
-        let job = Job { request, reply, stage: stage.clone() };
         let mut given_up = GivenUp { counters, is_answered: false };
-        if let Err(error) = running.submit(job) {
-            given_up.is_answered = true;
-            counters.failed.add(1);
-            return Err(error);
-        }
-        drop(running);
-        let received = match deadline {
-            None => answer.await,
-            Some(deadline) => match timeout_at(deadline.into(), answer).await {
-                Ok(received) => received,
-                Err(_) => return Err(EngineError::DeadlineExceeded { stage: stage.get() }),
+        let stage = StageCell::default();
+        let result = match request.deadline {
+            None => self.answer_in_time(request, &stage, &mut given_up).await,
+            Some(deadline) => {
+                let answer = self.answer_in_time(request, &stage, &mut given_up);
+                let late = || EngineError::DeadlineExceeded { stage: stage.get() };
+                match timeout_at(deadline.into(), answer).await {
+                    Ok(result) => result,
+                    Err(_) => return Err(late()),
+                }
+            }
+        };
+        given_up.is_answered = true;
+        result
+    }
+
+    async fn answer_in_time(
+        &self,
+        request: Request,
+        stage: &StageCell,
+        given_up: &mut GivenUp<'_>,
+    ) -> Result<Vec<Reply>, EngineError> {
+        let refused = |error| {
+            self.0.common.counters.failed.add(1);
+            Err(error)
+        };
+        let running = match request.place.model() {
+            Some(running) => Arc::clone(running),
+            None => match self.running_model(stage).await {
+                Ok(running) => running,
+                Err(error) => return refused(error),
             },
         };
+        request.place.bind(&running);
+        stage.set(Stage::Waiting);
+        let (reply, answer) = oneshot::channel();
+        if let Err(error) = running.submit(Job { request, reply, stage: stage.clone() }) {
+            return refused(error);
+        }
+        drop(running);
+        let received = answer.await;
+        // From here on it is the engine's count and not the caller's.
         given_up.is_answered = true;
         received.unwrap_or(Err(EngineError::ShuttingDown))
     }
 
     /// The model that answers, woken if it is frozen.
-    async fn running_model(&self) -> Result<Arc<RunningModel>, EngineError> {
+    async fn running_model(&self, stage: &StageCell) -> Result<Arc<RunningModel>, EngineError> {
         if let Some(reason) = self.0.lost.borrow().clone() {
             return Err(EngineError::DeviceLost(reason));
         }
-        if let Some(running) = self.0.running() {
-            return Ok(running);
-        }
-        let deployment = self.deployment();
-        match (deployment.serving, deployment.loading) {
-            (Serving::Frozen(_), _) => self.wake().await,
-            (Serving::Nothing, Some(_)) => Err(EngineError::Loading),
-            _ => Err(EngineError::Undeployed),
+        // Looked at first: a load that ends in between has left its model below.
+        let is_loading = self.0.deployment.borrow().loading.is_some();
+        let (running, is_frozen) = match self.0.current().as_ref() {
+            None => (None, false),
+            Some(current) => (current.running.clone(), current.running.is_none()),
+        };
+        match running {
+            Some(running) => Ok(running),
+            None if is_frozen => {
+                stage.set(Stage::Waking);
+                self.wake().await
+            }
+            None if is_loading => Err(EngineError::Loading),
+            None => Err(EngineError::Undeployed),
         }
     }
 
-    /// Brings a frozen model back, once for all that ask for it.
+    /// Brings a frozen model back, once for all that ask for it: they share its failure as well.
     async fn wake(&self) -> Result<Arc<RunningModel>, EngineError> {
+        let failures = self.0.failed_wakes.load(Ordering::Relaxed);
         let turn = self.take_turn().await;
         if let Some(running) = self.0.running() {
             return Ok(running);
         }
+        if self.0.failed_wakes.load(Ordering::Relaxed) != failures {
+            let failure = self.deployment().failure.map(|failure| failure.message);
+            return Err(EngineError::Load(failure.unwrap_or_default()));
+        }
         let known = self.0.current().as_ref().map(|current| (current.plan.clone(), current.files.clone()));
         let (plan, files) = known.ok_or(EngineError::Undeployed)?;
-        self.load_and_take_over(plan, Some(files), turn).await?;
-        self.0.running().ok_or(EngineError::Undeployed)
+        let woken = self.load_and_take_over(plan, Some(files), turn).await;
+        if woken.is_err() {
+            self.0.failed_wakes.fetch_add(1, Ordering::Relaxed);
+        }
+        woken?;
+        // Frozen again in between: whoever asks again wakes it again.
+        self.0.running().ok_or(EngineError::Loading)
     }
 
     async fn load_in_turn(&self, plan: ModelPlan) -> Result<ServedModel, EngineError> {
@@ -164,25 +207,34 @@ impl ModelEngine {
         Arc::clone(&self.0.turn).lock_owned().await
     }
 
-    /// Takes the model off its devices; the next request brings it back.
+    /// Takes the model off its devices; the next request brings it back. Done when it has left.
     async fn freeze_model(&self) -> Result<(), EngineError> {
         let _turn = self.take_turn().await;
-        let mut current = self.0.current();
-        let Some(current) = current.as_mut() else { return Err(EngineError::Undeployed) };
-        current.running = None;
+        let gone = {
+            let mut current = self.0.current();
+            let Some(current) = current.as_mut() else { return Err(EngineError::Undeployed) };
+            current.running.take().map(|running| running.gone())
+        };
         self.0.deployment.send_modify(|deployment| {
-            if let Serving::Ready(model) = std::mem::take(&mut deployment.serving) {
-                tracing::info!(model = model.name, "the model is frozen");
-                deployment.serving = Serving::Frozen(model);
-            }
+            deployment.serving = match std::mem::take(&mut deployment.serving) {
+                Serving::Ready(model) => Serving::Frozen(model),
+                other => other,
+            };
         });
+        if let Some(gone) = gone {
+            gone.await;
+            tracing::info!("the model is frozen");
+        }
         Ok(())
     }
 
     async fn unload_model(&self) {
         let _turn = self.take_turn().await;
-        self.0.current().take();
+        let gone = self.0.current().take().and_then(|current| current.running).map(|running| running.gone());
         self.0.deployment.send_replace(Deployment::default());
+        if let Some(gone) = gone {
+            gone.await;
+        }
     }
 }
 
@@ -242,12 +294,7 @@ impl Engine for ModelEngine {
     fn deployment(&self) -> Deployment {
         match self.0.lost.borrow().as_ref() {
             None => self.0.deployment.borrow().clone(),
-            Some(message) => {
-                let known = self.0.deployment.borrow();
-                let model_name = known.model().map(|model| model.name.clone()).unwrap_or_default();
-                let failure = Some(Failure { model_name, message: message.clone() });
-                Deployment { failure, ..Deployment::default() }
-            }
+            Some(reason) => Deployment { lost: Some(reason.clone()), ..Deployment::default() },
         }
     }
 

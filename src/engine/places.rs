@@ -8,12 +8,13 @@
 //! is better told so at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EngineError;
+use super::running::RunningModel;
 
 /// Single pictures that may wait on the slowest device.
 const LEAST_SINGLES: usize = 4;
@@ -69,8 +70,10 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Place {
     lane: Lane,
-    /// Told when it is free again.
-    pace: Option<Arc<Pace>>,
+    /// The model that answered first: whatever else is asked about the picture goes to the same.
+    model: OnceLock<Arc<RunningModel>>,
+    /// Told when it is free again, with the number of places that there are.
+    pace: Option<(Arc<Pace>, usize)>,
     picture: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -120,10 +123,10 @@ impl Pace {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(pace) = &self.pace {
-            // The room and this place hold the semaphore, and every other place.
-            let others = Arc::strong_count(self.picture.semaphore()) > 2;
-            pace.note(Instant::now(), others);
+        if let Some((pace, places)) = &self.pace {
+            // Its own permit is still out.
+            let others_are_taken = self.picture.semaphore().available_permits() + 1 < *places;
+            pace.note(Instant::now(), others_are_taken);
         }
     }
 }
@@ -132,6 +135,17 @@ impl Place {
     /// Where the place is.
     pub const fn lane(&self) -> Lane {
         self.lane
+    }
+
+    /// The model that has answered about this picture before.
+    pub(super) fn model(&self) -> Option<&Arc<RunningModel>> {
+        self.model.get()
+    }
+
+    /// From now on this model answers about the picture, unless another has before.
+    pub(super) fn bind(&self, model: &Arc<RunningModel>) {
+        // The first one stays.
+        let _ = self.model.set(Arc::clone(model));
     }
 }
 
@@ -183,7 +197,12 @@ impl Places {
         let closed = |_| EngineError::ShuttingDown;
         let picture = Arc::clone(&room.pictures).acquire_owned().await.map_err(closed)?;
         let bytes = Arc::clone(&room.bytes).acquire_many_owned(room.units_of(bytes)).await.map_err(closed)?;
-        Ok(Arc::new(Place { lane: Lane::Run(run), pace: None, picture, _bytes: bytes }))
+        Ok(Arc::new(Place { lane: Lane::Run(run), model: OnceLock::new(), pace: None, picture, _bytes: bytes }))
+    }
+
+    /// Pictures of one run that should have a place at a time, so that several runs get on.
+    pub fn share_of_run(&self) -> usize {
+        self.runs.total.div_ceil(4)
     }
 
     /// Requests that found no place so far.
@@ -199,8 +218,8 @@ impl Places {
     fn take(&self, room: &Room, lane: Lane, bytes: u64) -> Result<Arc<Place>, EngineError> {
         let place = room.try_take(bytes);
         let (picture, bytes) = place.ok_or_else(|| self.refuse())?;
-        let pace = (lane == Lane::Single).then(|| Arc::clone(&self.pace));
-        Ok(Arc::new(Place { lane, pace, picture, _bytes: bytes }))
+        let pace = (lane == Lane::Single).then(|| (Arc::clone(&self.pace), room.total));
+        Ok(Arc::new(Place { lane, model: OnceLock::new(), pace, picture, _bytes: bytes }))
     }
 
     fn refuse(&self) -> EngineError {

@@ -6,7 +6,7 @@
 //! pause. Runs are owed an action now and then, so that they never stand still.
 
 /// Actions for single pictures after which one is due to the runs.
-const ACTIONS_BETWEEN_RUNS: usize = 64;
+const ACTIONS_BETWEEN_RUNS: usize = 256;
 
 /// What a device can do at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,16 @@ pub struct Limits {
     pub steps_between_prompts: usize,
     /// Whether more answers make a step hardly slower.
     pub shares_steps: bool,
+}
+
+impl Limits {
+    /// The same with room for something of everything.
+    #[must_use]
+    pub fn sensible(self) -> Self {
+        let answers = self.answers.max(1);
+        let reserved = self.reserved.min(answers - 1);
+        Self { answers, reserved, pictures: self.pictures.max(1), prompts: self.prompts.max(1), ..self }
+    }
 }
 
 /// Whom a picture belongs to.
@@ -117,13 +127,18 @@ impl Work {
 impl Load {
     /// The next action.
     pub fn next_action(&self, limits: &Limits) -> Action {
+        let mut most = limits.answers;
         if self.runs_are_due() {
-            return self.run_action(limits).unwrap_or(Action::Wait);
+            match self.run_action(limits) {
+                Some(action) if self.after(action).without_runs == 0 => return action,
+                // There is no room for it: singles leave some as they end.
+                _ => most = most.saturating_sub(limits.reserved + 1),
+            }
         }
         if self.work.singles.is_empty() {
             return self.run_action(limits).unwrap_or(Action::Wait);
         }
-        if let Some(admission) = self.admit(Kind::Single, limits.answers, limits) {
+        if let Some(admission) = self.admit(Kind::Single, most, limits) {
             return admission;
         }
         // What remains to be done for singles is a step, or there is no room because runs have taken all of it, which

@@ -43,6 +43,8 @@ pub struct Reply {
 pub enum Stage {
     /// It waits for its turn.
     Waiting,
+    /// The model that was frozen comes back.
+    Waking,
     /// The file becomes pixels; before the engine, and told by those who call it.
     Decoding,
     /// The picture is resized and the prompts become ids.
@@ -61,6 +63,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Waiting => "waiting for its turn",
+            Self::Waking => "waking the model",
             Self::Decoding => "decoding the picture",
             Self::Preparing => "preparing the picture",
             Self::WaitingForDevice => "waiting for the device",
@@ -76,8 +79,9 @@ impl fmt::Display for Stage {
 pub(super) struct StageCell(Arc<AtomicU8>);
 
 impl StageCell {
-    const STAGES: [Stage; 7] = [
+    const STAGES: [Stage; 8] = [
         Stage::Waiting,
+        Stage::Waking,
         Stage::Decoding,
         Stage::Preparing,
         Stage::WaitingForDevice,

@@ -3,12 +3,14 @@
 //! Each deployed model has a board and threads of its own, so a request is answered by the model that it was asked of, also
 //! while another takes over.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use candle_core::DType;
+use tokio::sync::mpsc;
 
 use super::EngineError;
 use super::assistant::Assistant;
@@ -50,7 +52,12 @@ pub(super) struct Common {
 /// A running model. Dropping it lets it answer what it was asked, and then ends its threads.
 pub(super) struct RunningModel {
     board: Arc<Board>,
+    /// Ends when the last thread has, and with it the model.
+    gone: Mutex<Option<mpsc::Receiver<()>>>,
 }
+
+/// Held by every thread of a running model.
+type Alive = mpsc::Sender<()>;
 
 /// How the cores are shared out on a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +92,11 @@ impl RunningModel {
             return Err(EngineError::Internal("a model without a device".to_owned()));
         };
         let processor = Arc::clone(first.model.processor());
-        let limits = common.settings.limits.unwrap_or_else(|| limits_of(processor.config(), &first.device));
+        let limits = common.settings.limits.unwrap_or_else(|| limits_of(processor.config(), &first.device)).sensible();
+        let answer_bytes = bytes_of_answer(processor.config(), first.device.dtype);
         let board = Arc::new(Board::new(loaded.len(), limits.pictures));
-        let running = Self { board: Arc::clone(&board) };
+        let (alive, gone) = mpsc::channel(1);
+        let running = Self { board: Arc::clone(&board), gone: Mutex::new(Some(gone)) };
         let (mut features, mut hearts) = (vec![], vec![]);
         let replicas = loaded.into_iter().enumerate().map(|(index, LoadedReplica { model, device })| {
             let cache = FeatureCache::new(common.settings.feature_cache_bytes, Arc::clone(&common.counters));
@@ -103,6 +112,7 @@ impl RunningModel {
                 model,
                 device,
                 limits,
+                answer_bytes,
                 board: Arc::clone(&board),
                 features: Arc::clone(features),
                 counters: Arc::clone(&common.counters),
@@ -110,7 +120,7 @@ impl RunningModel {
                 on_lost: Arc::clone(&common.on_lost),
                 faults: common.settings.faults.clone(),
             };
-            start_replica(parts, common.settings.threads)?;
+            start_replica(parts, common.settings.threads, alive.clone())?;
         }
         let assistant = Assistant {
             board,
@@ -121,7 +131,7 @@ impl RunningModel {
             hearts,
             on_lost: Arc::clone(&common.on_lost),
         };
-        start_assistants(&assistant)?;
+        start_assistants(&assistant, &alive)?;
         Ok(running)
     }
 
@@ -131,6 +141,25 @@ impl RunningModel {
     /// The model takes no more.
     pub fn submit(&self, job: Job) -> Result<(), EngineError> {
         self.board.submit(job)
+    }
+}
+
+impl RunningModel {
+    /// Done when the model, once nobody holds it any more, has left its devices; at once when somebody else waits for that.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move {
+            if let Some(mut gone) = gone {
+                // Nothing is ever sent.
+                let _ = gone.recv().await;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RunningModel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RunningModel")
     }
 }
 
@@ -164,7 +193,7 @@ fn bytes_of_answer(config: &Config, dtype: DType) -> usize {
     (2 * config.text.decoder_layers * positions * config.text.d_model * dtype.size_in_bytes()).max(1)
 }
 
-fn start_replica(parts: ReplicaParts, threads: Option<usize>) -> Result<(), EngineError> {
+fn start_replica(parts: ReplicaParts, threads: Option<usize>, alive: Alive) -> Result<(), EngineError> {
     let is_cpu = parts.device.device.is_cpu();
     let name = format!("replica-{}", parts.index);
     let (board, on_lost) = (Arc::clone(&parts.board), Arc::clone(&parts.on_lost));
@@ -176,6 +205,7 @@ fn start_replica(parts: ReplicaParts, threads: Option<usize>) -> Result<(), Engi
             board.lose(reason);
             on_lost(reason);
         }
+        drop(alive);
     };
     if !is_cpu {
         return spawn(name, work);
@@ -190,12 +220,16 @@ fn start_replica(parts: ReplicaParts, threads: Option<usize>) -> Result<(), Engi
     Ok(())
 }
 
-fn start_assistants(assistant: &Assistant) -> Result<(), EngineError> {
+fn start_assistants(assistant: &Assistant, alive: &Alive) -> Result<(), EngineError> {
     // A picture takes some ten milliseconds to prepare, far less than to encode: a few threads keep any device busy.
     let cores = available_parallelism().map_or(2, std::num::NonZero::get);
     for number in 0..(cores / 2).clamp(2, 8) {
-        let assistant = assistant.clone();
-        spawn(format!("assistant-{number}"), move || assistant.run())?;
+        let (assistant, alive) = (assistant.clone(), alive.clone());
+        let work = move || {
+            assistant.run();
+            drop(alive);
+        };
+        spawn(format!("assistant-{number}"), work)?;
     }
     Ok(())
 }

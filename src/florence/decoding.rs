@@ -1,5 +1,7 @@
 //! Answers that are being written, one token a step, each at its own pace and by its own rules.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use candle_core::{IndexOp, Tensor};
 
 use super::bart::{DecoderCache, Encoded};
@@ -28,6 +30,11 @@ impl Decoding {
     /// Rows that it takes in a step.
     pub const fn rows(&self) -> usize {
         self.cache.beams()
+    }
+
+    /// Memory that it holds on the device, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
     /// The answers that were found, best first.
@@ -85,7 +92,9 @@ impl Florence {
         let progress = decodings.iter_mut().map(|decoding| {
             let rows = start..start + decoding.rows();
             start = rows.end;
-            decoding.take(&logits.i(rows)?)
+            let logits = logits.i(rows)?;
+            // The step is done for all of them: a panic here is this answer's alone and must not let the others repeat it.
+            catch_unwind(AssertUnwindSafe(|| decoding.take(&logits))).unwrap_or(Err(FlorenceError::Panicked))
         });
         Ok(progress.collect())
     }

@@ -79,6 +79,9 @@ pub enum FlorenceError {
     /// The model produced something that is not a number.
     #[error("the model's output is not finite")]
     NotFinite,
+    /// A mistake of this program's broke the search of an answer off.
+    #[error("the search of the answer broke off")]
+    Panicked,
     /// The device failed.
     #[error(transparent)]
     Device(#[from] candle_core::Error),

@@ -95,6 +95,9 @@ impl ApiError {
 
     /// No model answers. Asking again is of use only while one is loading.
     pub fn not_served(deployment: &Deployment) -> Self {
+        if let Some(reason) = &deployment.lost {
+            return EngineError::DeviceLost(reason.clone()).into();
+        }
         match (&deployment.loading, &deployment.failure) {
             (Some(Loading { model_name, stage }), _) => Self::loading(&format!("{model_name} is loading: {stage}")),
             (None, Some(Failure { message, .. })) => Self::undeployed(&format!("{UNDEPLOYED_MESSAGE} {message}")),
@@ -180,6 +183,11 @@ impl From<EngineError> for ApiError {
             EngineError::DeadlineExceeded { .. } => {
                 Self::titled(StatusCode::GATEWAY_TIMEOUT, "Request timed out", &error.to_string())
             }
+            // A frozen model did not come back.
+            EngineError::Device(message) | EngineError::Load(message) => {
+                Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Model is not available", &message)
+                    .retry_after(LOADING_RETRY_SECONDS)
+            }
             EngineError::OutOfMemory => {
                 Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Out of memory", &error.to_string())
                     .retry_after(LOADING_RETRY_SECONDS)
@@ -188,9 +196,7 @@ impl From<EngineError> for ApiError {
                 Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Device failed", &error.to_string())
                     .retry_after(LOADING_RETRY_SECONDS)
             }
-            EngineError::Internal(cause) | EngineError::Device(cause) | EngineError::Load(cause) => {
-                Self::model_failed(&cause)
-            }
+            EngineError::Internal(cause) => Self::model_failed(&cause),
         }
     }
 }

@@ -32,9 +32,6 @@ use crate::supervisely::{
     Annotation, ClassRegistry, ImageSize, InferenceState, Origin, Prediction, ProjectMeta, Rectangle, Regions,
 };
 
-/// Most pictures of one request that are with the engine at a time, whatever batch size the caller asks for.
-const MAX_PICTURES_AT_WORK: usize = 64;
-
 /// Limits of a session.
 #[derive(Debug, Clone)]
 pub struct SessionSettings {
@@ -120,7 +117,7 @@ impl Session {
                 self.predict_upload(picture, state.settings.regions.of_picture(index), place, &batch)
             })
             .collect();
-        let width = state.batch_size.min(MAX_PICTURES_AT_WORK);
+        let width = state.batch_size.min(self.engine.places().share_of_run());
         let predictions: Vec<Prediction> = stream::iter(jobs).buffered(width).try_collect().await?;
         // Only now, so that the order of the classes does not depend on which picture was done first.
         predictions.iter().for_each(|prediction| self.register_classes(&prediction.annotation));

@@ -61,7 +61,8 @@ enum Pixels {
 #[derive(Debug)]
 pub(super) struct HeldPicture {
     pub(super) picture: Arc<Picture>,
-    _share: OwnedSemaphorePermit,
+    /// None once its place with the engine is all that bounds it.
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 /// A number of pixels that all requests share.
@@ -134,7 +135,7 @@ impl Decoder {
             let share = self.kept.try_acquire(pixels_of(&held.picture)).filter(|_| keeps);
             keeps = share.is_some();
             let pixels = match share {
-                Some(share) => Pixels::Decoded(HeldPicture { picture: held.picture, _share: share }),
+                Some(share) => Pixels::Decoded(HeldPicture { picture: held.picture, _share: Some(share) }),
                 None => Pixels::Encoded(upload.bytes),
             };
             checked.push(CheckedUpload { size, pixels });
@@ -148,7 +149,9 @@ impl Decoder {
             Pixels::Decoded(picture) => Ok(picture),
             Pixels::Encoded(bytes) => {
                 let fault = |fault: Fault| SessionError::Internal(format!("a checked picture changed: {fault:?}"));
-                self.decode(bytes).await.map_err(fault)
+                // It has a place with the engine; kept any longer, the share would let others wait for this one's answer.
+                let held = self.decode(bytes).await.map_err(fault)?;
+                Ok(HeldPicture { _share: None, ..held })
             }
         }
     }
@@ -176,7 +179,7 @@ impl Decoder {
             // The work cannot be called off, so its shares go with it and not with the request.
             let _core = core;
             let picture = media::decode(&bytes, &options).map_err(|error| Fault::Unreadable(error.to_string()))?;
-            Ok(HeldPicture { picture: Arc::new(picture), _share: share })
+            Ok(HeldPicture { picture: Arc::new(picture), _share: Some(share) })
         });
         job.await.unwrap_or(Err(Fault::Stopped))
     }

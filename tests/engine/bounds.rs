@@ -72,7 +72,7 @@ async fn runs_wait_for_room_and_are_all_answered() {
 async fn a_deadline_ends_a_request_and_names_its_stage() {
     let engine = demo_engine(small_queue()).await;
     let picture = scene(2);
-    let deadline = Some(Instant::now() + Duration::from_millis(300));
+    let deadline = Some(Instant::now() + Duration::from_millis(1500));
     let late = engine.infer(Request { deadline, ..endless(&engine, &picture, 16) }).await;
     assert_eq!(late, Err(EngineError::DeadlineExceeded { stage: Stage::Writing }));
     assert_eq!(late.unwrap_err().to_string(), "the time for the request ran out while writing the answers");

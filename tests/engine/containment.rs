@@ -118,7 +118,7 @@ async fn a_lost_device_is_told_and_nobody_waits_for_it() {
     }
     let reason = tokio::time::timeout(Duration::from_secs(10), engine.lost()).await.unwrap();
     assert!(reason.contains("ILLEGAL_ADDRESS"), "{reason}");
-    assert!(engine.deployment().model().is_none() && engine.deployment().failure.is_some(), "not ready any more");
+    assert!(engine.deployment().model().is_none() && engine.deployment().lost.is_some(), "not ready any more");
     assert!(matches!(ask(&engine, picture, &["<OD>"]).await, Err(EngineError::DeviceLost(_))));
 }
 

@@ -7,7 +7,7 @@ use serve_florence_2::engine::{Engine, EngineError, EngineSettings, ModelEngine,
 use serve_florence_2::florence::image::Picture;
 use serve_florence_2::models::ModelSource;
 
-use crate::support::engines::{ask, demo_engine, plan};
+use crate::support::engines::{ask, demo_engine, plan, single};
 use crate::support::random::Random;
 use crate::support::scenes::Scene;
 
@@ -44,6 +44,7 @@ async fn nothing_answers_before_a_model_is_deployed_and_after_it_is_unloaded() {
 #[tokio::test]
 async fn while_the_first_model_loads_callers_are_told_so() {
     let engine = ModelEngine::new(EngineSettings::default());
+    let picture = scene();
     let deploying = engine.deploy(plan(ModelSource::Demo));
     let asking = async {
         // The load has begun once its stage is told.
@@ -51,7 +52,7 @@ async fn while_the_first_model_loads_callers_are_told_so() {
             assert!(engine.deployment().model().is_none(), "it was not that quick");
             tokio::task::yield_now().await;
         }
-        caption(&engine).await
+        ask(&engine, &picture, &["<CAPTION>"]).await
     };
     let (deployed, asked) = tokio::join!(deploying, asking);
     assert!(deployed.is_ok());
@@ -131,6 +132,49 @@ async fn a_frozen_model_wakes_once_for_all_that_ask() {
     assert!(matches!(engine.deployment().serving, Serving::Ready(_)));
     engine.freeze().await.unwrap();
     engine.freeze().await.unwrap();
+    assert_eq!(caption(&engine).await.as_ref(), Ok(&expected), "freezing twice is freezing once");
+    engine.freeze().await.unwrap();
     engine.deploy(plan(other_model())).await.unwrap();
     assert_ne!(caption(&engine).await.unwrap(), expected, "a frozen model can be replaced");
+}
+
+/// A cascade that began with one model ends with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_asked_about_a_picture_is_answered_by_one_model() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let of_demo = caption(&engine).await.unwrap();
+    let picture = scene();
+    let first = single(&engine, &picture, &["<CAPTION>"]).unwrap();
+    let second = first.clone();
+    assert_eq!(engine.infer(first).await.unwrap()[0].text, of_demo);
+    engine.deploy(plan(other_model())).await.unwrap();
+    assert_ne!(caption(&engine).await.unwrap(), of_demo);
+    assert_eq!(engine.infer(second).await.unwrap()[0].text, of_demo);
+}
+
+/// What a model was asked when it is frozen or unloaded, it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_under_way_survive_freezing_and_unloading() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    for round in 0..12 {
+        // Its features are known from the second round on, which goes another way through the engine.
+        let asked: Vec<_> = (0..1 + round % 4)
+            .map(|_| {
+                let engine = engine.clone();
+                tokio::spawn(async move { caption(&engine).await })
+            })
+            .collect();
+        tokio::time::sleep(std::time::Duration::from_millis(3 * round)).await;
+        if round % 3 == 2 {
+            engine.unload().await;
+        } else {
+            engine.freeze().await.unwrap();
+        }
+        for answer in asked {
+            let answer = answer.await.unwrap();
+            // Whoever came after the model went is told so, and never left alone.
+            assert!(matches!(answer, Ok(_) | Err(EngineError::Undeployed | EngineError::Loading)), "{answer:?}");
+        }
+        engine.deploy(plan(ModelSource::Demo)).await.unwrap();
+    }
 }

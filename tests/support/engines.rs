@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serve_florence_2::engine::{
-    DeviceChoice, Engine, EngineError, EngineSettings, ModelEngine, ModelPlan, Precision, Reply, Request, Run,
+    DeviceChoice, Engine, EngineError, EngineSettings, ModelEngine, ModelPlan, Place, Precision, Reply, Request, Run,
 };
 use serve_florence_2::florence::generation::GenerationOptions;
 use serve_florence_2::florence::image::Picture;
@@ -17,19 +17,22 @@ pub fn plan(source: ModelSource) -> ModelPlan {
     ModelPlan { source, devices: DeviceChoice::Cpu, precision: Precision::Auto }
 }
 
-/// An engine that serves the demo model.
+/// An engine that serves the demo model, by one replica unless the settings say otherwise, whatever machine this is.
 pub async fn demo_engine(settings: EngineSettings) -> ModelEngine {
-    let engine = ModelEngine::new(settings);
+    let engine = ModelEngine::new(EngineSettings { threads: settings.threads.or(Some(2)), ..settings });
     engine.deploy(plan(ModelSource::Demo)).await.unwrap();
     engine
 }
 
 /// A request for a single picture, with a place of its own.
 pub fn single(engine: &ModelEngine, picture: &Arc<Picture>, prompts: &[&str]) -> Result<Request, EngineError> {
-    let place = engine.places().take_single(picture.rgb().len() as u64)?;
+    Ok(request(engine.places().take_single(picture.rgb().len() as u64)?, picture, prompts))
+}
+
+fn request(place: Arc<Place>, picture: &Arc<Picture>, prompts: &[&str]) -> Request {
     let prompts = prompts.iter().map(|prompt| (*prompt).to_owned()).collect();
     let options = GenerationOptions { max_new_tokens: MAX_NEW_TOKENS, ..Default::default() };
-    Ok(Request { picture: Arc::clone(picture), prompts, options, deadline: None, place })
+    Request { picture: Arc::clone(picture), prompts, options, deadline: None, place }
 }
 
 /// Asks about a single picture.
@@ -45,6 +48,5 @@ pub async fn ask_in_run(
     prompts: &[&str],
 ) -> Result<Vec<Reply>, EngineError> {
     let place = engine.places().wait_in_run(run, picture.rgb().len() as u64).await?;
-    let request = Request { place, ..single(engine, picture, prompts)? };
-    engine.infer(request).await
+    engine.infer(request(place, picture, prompts)).await
 }

@@ -35,6 +35,8 @@ pub(super) struct ReplicaParts {
     pub model: Arc<Florence>,
     pub device: OpenDevice,
     pub limits: Limits,
+    /// Memory of an answer of usual length.
+    pub answer_bytes: usize,
     pub board: Arc<Board>,
     pub features: Arc<FeatureCache>,
     pub counters: Arc<Counters>,
@@ -51,6 +53,8 @@ pub(super) struct Replica {
     /// What the policy keeps count of.
     load: Load,
     next_id: u64,
+    /// Requests take turns with their prompts; the next in the row.
+    next_turn: u64,
     /// Answers under way as the counters know them.
     told_writing: usize,
     is_lost: bool,
@@ -60,36 +64,42 @@ impl Replica {
     /// A replica without work.
     pub fn new(parts: ReplicaParts) -> Self {
         let load = Load::default();
-        Self { parts, tasks: vec![], answers: vec![], load, next_id: 0, told_writing: 0, is_lost: false }
+        Self { parts, tasks: vec![], answers: vec![], load, next_id: 0, next_turn: 0, told_writing: 0, is_lost: false }
     }
 
     /// Answers requests until the model is closed and all work is done, or the device stops working.
     pub fn run(mut self) {
         while !self.is_lost {
+            // All that may touch the device is watched.
+            self.parts.heart.begin();
             self.drop_unwanted();
             let is_over = self.look_at_board();
             let action = self.load.next_action(&self.parts.limits);
             self.load = self.load.after(action);
-            if action == Action::Wait {
-                if is_over {
-                    return;
-                }
-                let is_idle = !self.parts.board.wait_for_prepared(self.parts.index, CANARY_INTERVAL);
-                if is_idle {
-                    self.check_device();
-                }
-                continue;
-            }
-            self.parts.heart.begin();
             self.perform(action);
             self.parts.heart.end();
+            if action != Action::Wait {
+                continue;
+            }
+            if is_over {
+                return;
+            }
+            let is_idle = !self.parts.board.wait_for_prepared(self.parts.index, CANARY_INTERVAL);
+            if is_idle {
+                self.parts.heart.begin();
+                self.check_device();
+                self.parts.heart.end();
+            }
         }
     }
 
     fn perform(&mut self, action: Action) {
-        if matches!(action, Action::See(Kind::Run, _) | Action::Begin(Kind::Run, _) | Action::StepOf(Kind::Run)) {
-            self.parts.counters.run_actions.add(1);
-        }
+        let is_for_runs = match action {
+            Action::See(kind, _) | Action::Begin(kind, _) | Action::StepOf(kind) => kind == Kind::Run,
+            Action::StepAll => self.load.work.singles.writing == 0,
+            Action::Wait => false,
+        };
+        self.parts.counters.run_actions.add(usize::from(is_for_runs));
         match action {
             Action::Wait => {}
             Action::See(kind, count) => self.see(kind, count),
@@ -111,9 +121,11 @@ impl Replica {
     /// Takes over requests whose pictures are known, and counts what there is to do. `true` when nothing is to come.
     fn look_at_board(&mut self) -> bool {
         let board = Arc::clone(&self.parts.board);
-        let ((known, lost, unseen), is_over) = board.visit(self.parts.index, self.tasks.len(), |prepared| {
+        let ((known, lost, unseen), is_over) = board.visit(self.parts.index, |prepared| {
             prepared.retain(|prepared| prepared.job.is_wanted());
-            self.take_known(prepared)
+            let (known, lost, unseen) = self.take_known(prepared);
+            let held = self.tasks.len() + known.len() + lost.len();
+            ((known, lost, unseen), held)
         });
         for (prepared, features) in known {
             self.parts.counters.feature_hits.add(1);
@@ -124,7 +136,8 @@ impl Replica {
         self.load.work = PerKind::from_fn(|kind| Work {
             unseen: *unseen.of(kind),
             prompts: self.tasks_of(kind).map(|task| task.open(self.share())).sum(),
-            writing: self.answers.iter().filter(|answer| answer.kind == kind).count(),
+            // A long answer counts as several, so that memory stays within its bounds.
+            writing: self.answers.iter().filter(|answer| answer.kind == kind).map(|answer| self.weight(answer)).sum(),
         });
         is_over
     }
@@ -158,7 +171,7 @@ impl Replica {
     /// Encodes the next pictures of a kind.
     fn see(&mut self, kind: Kind, count: usize) {
         let index = self.parts.index;
-        let (mut batch, _) = self.parts.board.visit(index, self.tasks.len() + count, |prepared| {
+        let (mut batch, _) = self.parts.board.visit(index, |prepared| {
             let mut batch: Vec<Prepared> = vec![];
             let mut rest = VecDeque::new();
             for one in std::mem::take(prepared) {
@@ -167,7 +180,8 @@ impl Replica {
                 if batch.len() < count && one.kind == kind && is_new { batch.push(one) } else { rest.push_back(one) }
             }
             *prepared = rest;
-            batch
+            let held = self.tasks.len() + batch.len();
+            (batch, held)
         });
         batch.iter().for_each(|prepared| prepared.job.stage.set(Stage::EncodingPicture));
         let parts = &self.parts;
@@ -187,15 +201,17 @@ impl Replica {
         }
     }
 
-    /// Encodes prompts and begins their answers: those of the requests that have had least.
+    /// Encodes prompts and begins their answers, a prompt of each request in turn.
     fn begin(&mut self, kind: Kind, count: usize) {
         let mut rows: Vec<(u64, usize)> = vec![];
         let share = self.share();
         for _ in 0..count {
             let tasks = self.tasks.iter_mut().filter(|task| task.kind == kind && task.open(share) > 0);
-            let Some(task) = tasks.min_by_key(|task| task.begun) else { break };
+            let Some(task) = tasks.min_by_key(|task| task.turn) else { break };
             rows.push((task.id, task.begun));
             task.begun += 1;
+            task.turn = self.next_turn;
+            self.next_turn += 1;
         }
         let (parts, tasks) = (&self.parts, &self.tasks);
         let mut work = |rows: &mut [(u64, usize)]| parts.begin(tasks, rows);
@@ -285,8 +301,9 @@ impl Replica {
     }
 
     fn add_task(&mut self, prepared: Prepared, features: Tensor) {
-        self.tasks.push(Task::new(self.next_id, prepared, features));
+        self.tasks.push(Task::new(self.next_id, self.next_turn, prepared, features));
         self.next_id += 1;
+        self.next_turn += 1;
     }
 
     fn tasks_of(&self, kind: Kind) -> impl Iterator<Item = &Task> {
@@ -296,6 +313,11 @@ impl Replica {
     /// Answers of one request that are written at a time, so that one of many prompts leaves room for others.
     fn share(&self) -> usize {
         self.parts.limits.answers.div_ceil(2)
+    }
+
+    /// How many answers of usual length hold as much memory.
+    fn weight(&self, answer: &Answer) -> usize {
+        answer.decoding.bytes().div_ceil(self.parts.answer_bytes).max(1)
     }
 
     fn tell_writing(&mut self) {

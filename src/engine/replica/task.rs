@@ -13,6 +13,8 @@ use crate::florence::generation::Hypothesis;
 pub struct Task {
     /// The replica's own number for it.
     pub id: u64,
+    /// When its next prompt is to be begun, before those of greater numbers.
+    pub turn: u64,
     /// Whom it belongs to.
     pub kind: Kind,
     /// Features `[1, positions, d_model]` of its picture.
@@ -40,10 +42,10 @@ pub struct Answer {
 
 impl Task {
     /// The task of a prepared request with the features of its picture.
-    pub fn new(id: u64, prepared: Prepared, features: Tensor) -> Self {
+    pub fn new(id: u64, turn: u64, prepared: Prepared, features: Tensor) -> Self {
         let Prepared { job, kind, prompts, .. } = prepared;
         job.stage.set(Stage::Writing);
-        Self { id, kind, features, begun: 0, found: prompts.iter().map(|_| None).collect(), prompts, job }
+        Self { id, turn, kind, features, begun: 0, found: prompts.iter().map(|_| None).collect(), prompts, job }
     }
 
     /// Whether somebody waits for it.

@@ -40,6 +40,13 @@ impl DecoderCache {
         self.length
     }
 
+    /// Memory of all keys and values, the room for tokens to come included.
+    pub fn bytes(&self) -> usize {
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        let cross: usize = self.cross.iter().map(|(keys, values)| bytes(keys) + bytes(values)).sum();
+        cross + self.own.iter().map(|written| bytes(&written.keys) + bytes(&written.values)).sum::<usize>()
+    }
+
     /// Keys and values `[1, heads, positions, width]` of the encoder's output.
     ///
     /// # Errors

@@ -52,9 +52,14 @@ impl Decoder {
     pub fn caches(&self, encoded: &Encoded, beams: &[usize]) -> Result<Vec<DecoderCache>> {
         let layers = self.layers.iter().map(|layer| layer.cross_attention.keys_values(&encoded.hidden));
         let layers = layers.collect::<Result<Vec<_>>>()?;
+        let rows = beams.len();
         let cache = |(row, (&length, &beams)): (usize, (&usize, &usize))| {
-            // Padding is cut off, so that nothing need be masked.
-            let own = |tensor: &Tensor| tensor.narrow(0, row, 1)?.narrow(2, 0, length);
+            // Padding is cut off, so that nothing need be masked. Each row is on its own, so that one long answer does not keep
+            // the memory of those that were begun with it.
+            let own = |tensor: &Tensor| {
+                let own = tensor.narrow(0, row, 1)?.narrow(2, 0, length)?;
+                if rows == 1 { own.contiguous() } else { own.force_contiguous() }
+            };
             let cross = layers.iter().map(|(keys, values)| Ok((own(keys)?, own(values)?)));
             Ok(DecoderCache::new(cross.collect::<Result<_>>()?, beams))
         };
