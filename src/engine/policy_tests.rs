@@ -76,7 +76,7 @@ struct Costs {
 const CPU_COSTS: Costs = Costs { picture: 2500., prompt: 300., step: 25., answer: 10. };
 const GPU_COSTS: Costs = Costs { picture: 1., prompt: 0.3, step: 1.5, answer: 0.01 };
 /// Steps of an answer.
-const STEPS: usize = 40;
+const STEPS: usize = 200;
 
 /// A replica with a clock instead of a device.
 struct Simulation<'a> {
