@@ -177,7 +177,7 @@ fn a_run_delays_a_single_picture_by_a_step_and_a_vision_batch_at_most() {
 fn nobody_starves_however_much_is_waiting() {
     for (limits, costs) in [(&CPU, &CPU_COSTS), (&GPU, &GPU_COSTS)] {
         let mut simulation = Simulation::new(limits, costs);
-        for _ in 0..20_000 {
+        for _ in 0..200_000 {
             simulation.load.work.singles.unseen = 16;
             simulation.act(true);
             let writing = simulation.singles.len() + simulation.runs.len();
