@@ -6,10 +6,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::board::Job;
 use super::deployment::{Failure, Loading, Serving};
@@ -21,6 +21,9 @@ use super::settings::{EngineSettings, ModelPlan};
 use super::stats::{Counters, Stats};
 use super::{BoxFuture, Deployment, Engine, EngineError, Reply, Request, ServedModel};
 use crate::models::ModelFiles;
+
+/// Longest that freezing or unloading waits for answers under way.
+const MAX_FAREWELL: Duration = Duration::from_secs(60);
 
 /// Handle of an engine; a clone is the same one. Its threads end with the last handle.
 #[derive(Clone)]
@@ -167,11 +170,7 @@ impl ModelEngine {
         }
         let known = self.0.current().as_ref().map(|current| (current.plan.clone(), current.files.clone()));
         let (plan, files) = known.ok_or(EngineError::Undeployed)?;
-        let woken = self.load_and_take_over(plan, Some(files), turn).await;
-        if woken.is_err() {
-            self.0.failed_wakes.fetch_add(1, Ordering::Relaxed);
-        }
-        woken?;
+        self.load_and_take_over(plan, Some(files), turn).await?;
         // Frozen again in between: whoever asks again wakes it again.
         self.0.running().ok_or(EngineError::Loading)
     }
@@ -191,7 +190,11 @@ impl ModelEngine {
         let (done, result) = oneshot::channel();
         let inner = Arc::clone(&self.0);
         let work = move || {
+            let is_wake = files.is_some();
             let served = inner.load(plan, files);
+            if is_wake && served.is_err() {
+                inner.failed_wakes.fetch_add(1, Ordering::Relaxed);
+            }
             drop(turn);
             // Nobody waiting any more is no error.
             let _ = done.send(served);
@@ -222,7 +225,7 @@ impl ModelEngine {
             };
         });
         if let Some(gone) = gone {
-            gone.await;
+            wait_until_gone(gone).await;
             tracing::info!("the model is frozen");
         }
         Ok(())
@@ -233,8 +236,15 @@ impl ModelEngine {
         let gone = self.0.current().take().and_then(|current| current.running).map(|running| running.gone());
         self.0.deployment.send_replace(Deployment::default());
         if let Some(gone) = gone {
-            gone.await;
+            wait_until_gone(gone).await;
         }
+    }
+}
+
+/// Waits until a model has answered what it was asked and has left, or for as long as that may keep others waiting.
+async fn wait_until_gone(gone: impl Future<Output = ()>) {
+    if timeout(MAX_FAREWELL, gone).await.is_err() {
+        tracing::warn!("a model still answers what it was asked before it leaves");
     }
 }
 

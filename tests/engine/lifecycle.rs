@@ -138,6 +138,35 @@ async fn a_frozen_model_wakes_once_for_all_that_ask() {
     assert_ne!(caption(&engine).await.unwrap(), expected, "a frozen model can be replaced");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_model_that_cannot_wake_says_so_and_may_wake_later() {
+    let ModelSource::Folder(original) = other_model() else { unreachable!() };
+    let parent = tempfile::tempdir().unwrap();
+    let (folder, elsewhere) = (parent.path().join("model"), parent.path().join("elsewhere"));
+    std::fs::create_dir(&folder).unwrap();
+    for file in std::fs::read_dir(original).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let engine = ModelEngine::new(EngineSettings::default());
+    engine.deploy(plan(ModelSource::Folder(folder.clone()))).await.unwrap();
+    let expected = caption(&engine).await.unwrap();
+    engine.freeze().await.unwrap();
+    std::fs::rename(&folder, &elsewhere).unwrap();
+    let asked: Vec<_> = (0..3)
+        .map(|_| {
+            let engine = engine.clone();
+            tokio::spawn(async move { caption(&engine).await })
+        })
+        .collect();
+    for answer in asked {
+        assert!(matches!(answer.await.unwrap(), Err(EngineError::Load(_))));
+    }
+    assert!(engine.deployment().failure.is_some());
+    std::fs::rename(&elsewhere, &folder).unwrap();
+    assert_eq!(caption(&engine).await, Ok(expected));
+    assert_eq!(engine.deployment().failure, None);
+}
+
 /// A cascade that began with one model ends with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_asked_about_a_picture_is_answered_by_one_model() {
