@@ -53,6 +53,8 @@ pub(super) struct Replica {
     /// What the policy keeps count of.
     load: Load,
     next_id: u64,
+    /// Answers that fit into a step, as far as that was found out.
+    fitting: usize,
     /// Requests take turns with their prompts; the next in the row.
     next_turn: u64,
     /// Answers under way as the counters know them.
@@ -64,7 +66,17 @@ impl Replica {
     /// A replica without work.
     pub fn new(parts: ReplicaParts) -> Self {
         let load = Load::default();
-        Self { parts, tasks: vec![], answers: vec![], load, next_id: 0, next_turn: 0, told_writing: 0, is_lost: false }
+        Self {
+            parts,
+            tasks: vec![],
+            answers: vec![],
+            load,
+            next_id: 0,
+            fitting: usize::MAX,
+            next_turn: 0,
+            told_writing: 0,
+            is_lost: false,
+        }
     }
 
     /// Answers requests until the model is closed and all work is done, or the device stops working.
@@ -185,7 +197,7 @@ impl Replica {
         });
         batch.iter().for_each(|prepared| prepared.job.stage.set(Stage::EncodingPicture));
         let parts = &self.parts;
-        let features = in_halves(&mut batch, &mut |batch| parts.see(batch), &mut |error| parts.before_retry(error));
+        let features = in_halves(&mut batch, &mut |batch| parts.see(batch), &mut |error, _| parts.before_retry(error));
         for (prepared, features) in batch.into_iter().zip(features) {
             match features {
                 Ok(features) => {
@@ -215,7 +227,7 @@ impl Replica {
         }
         let (parts, tasks) = (&self.parts, &self.tasks);
         let mut work = |rows: &mut [(u64, usize)]| parts.begin(tasks, rows);
-        let begun = in_halves(&mut rows, &mut work, &mut |error| parts.before_retry(error));
+        let begun = in_halves(&mut rows, &mut work, &mut |error, _| parts.before_retry(error));
         for ((task, prompt), decoding) in rows.into_iter().zip(begun) {
             match decoding {
                 Ok(decoding) => self.answers.push(Answer { task, kind, prompt, decoding }),
@@ -230,7 +242,18 @@ impl Replica {
         let (parts, tasks) = (&self.parts, &self.tasks);
         let mut stepping: Vec<&mut Answer> = self.answers.iter_mut().filter(|answer| takes_part(answer)).collect();
         let mut work = |answers: &mut [&mut Answer]| parts.step(tasks, answers);
-        let progress = in_halves(&mut stepping, &mut work, &mut |error| parts.before_retry(error));
+        let mut fitting = self.fitting;
+        let mut before_retry = |error: &EngineError, answers: usize| {
+            parts.before_retry(error);
+            if *error == EngineError::OutOfMemory {
+                fitting = fitting.min(answers / 2);
+            }
+        };
+        // What did not fit together a step ago is not tried again.
+        let mut progress = vec![];
+        for answers in stepping.chunks_mut(self.fitting) {
+            progress.extend(in_halves(answers, &mut work, &mut before_retry));
+        }
         let mut progress = progress.into_iter();
         let mut writing = Vec::with_capacity(self.answers.len());
         for answer in std::mem::take(&mut self.answers) {
@@ -248,6 +271,8 @@ impl Replica {
         // Of a request that failed, the other answers go as well.
         self.answers = writing;
         self.drop_unwanted();
+        // Without answers their memory is free again.
+        self.fitting = if self.answers.is_empty() { usize::MAX } else { fitting.max(1) };
     }
 
     /// Takes a complete answer; the last one of a request ends it.
