@@ -206,7 +206,7 @@ pub struct BenchArgs {
     /// Weights that are drawn, for a model of this size: base or large
     #[arg(long, value_name = "SIZE", conflicts_with_all = ["model", "weights"])]
     random: Option<RandomSize>,
-    /// Threads that compute on the CPU [default: one for each core]
+    /// Threads that compute on the CPU [default: one for each core]; RAYON_NUM_THREADS bounds element-wise operations as well
     #[arg(long, value_name = "N", value_parser = parse_count)]
     threads: Option<usize>,
     /// Beams of the search
