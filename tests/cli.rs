@@ -244,5 +244,6 @@ fn every_stage_is_timed_with_exactly_as_many_tokens_as_asked_for() {
     is_refused(&["bench", "--random", "base", "--model", "demo"], &["--model"]);
     is_refused(&["bench", "--model", "demo", "--tokens", "0"], &["--tokens"]);
     is_refused(&["bench", "--model", "demo", "--tokens", "9999"], &["at most"]);
+    is_refused(&["bench", "--model", "demo", "--beams", "17"], &["at most 16"]);
     is_refused(&["bench", "--model", "demo", "--prompt-tokens", "9999"], &["at most"]);
 }

@@ -210,7 +210,8 @@ fn start_replica(parts: ReplicaParts, threads: Option<usize>, alive: Alive) -> R
     if !is_cpu {
         return spawn(name, work);
     }
-    // Everything that the model computes stays on the replica's own threads, of which its loop is one.
+    // What the model computes stays on the replica's own threads, of which its loop is one; all but candle's element-wise
+    // operations on large tensors, which have threads of their own for the whole process.
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(CpuLayout::choose(threads).threads)
         .thread_name(move |thread| format!("{name}.{thread}"))

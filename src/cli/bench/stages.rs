@@ -42,6 +42,9 @@ impl<'a> Bench<'a> {
         if args.prompt_tokens > most {
             return Err(CliError::Usage(format!("this model takes at most {most} prompt tokens behind a picture")));
         }
+        if args.beams > GenerationOptions::MAX_BEAMS {
+            return Err(CliError::Usage(format!("at most {} beams are searched", GenerationOptions::MAX_BEAMS)));
+        }
         if args.tokens > model.max_new_tokens() {
             let most = model.max_new_tokens();
             return Err(CliError::Usage(format!("this model writes at most {most} tokens")));
