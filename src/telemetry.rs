@@ -1,4 +1,4 @@
-//! What the program says about itself while it runs, on stderr.
+//! What the program says about itself while it runs, on stderr, and what it takes of the machine.
 
 use std::io::IsTerminal;
 
@@ -9,6 +9,22 @@ const LEVEL_VARIABLE: &str = "LOG_LEVEL";
 
 /// How much is said unless the environment wants it otherwise.
 const DEFAULT_LEVEL: &str = "info";
+
+/// Memory that this process holds, in bytes, where the system tells.
+pub fn resident_bytes() -> Option<u64> {
+    read_memory("VmRSS:")
+}
+
+/// The most that it ever held.
+pub fn peak_resident_bytes() -> Option<u64> {
+    read_memory("VmHWM:")
+}
+
+fn read_memory(field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
 
 /// Starts the log. A second call changes nothing.
 pub fn start() {

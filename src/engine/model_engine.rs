@@ -90,27 +90,20 @@ impl ModelEngine {
         counters.requests.add(1);
         let mut given_up = GivenUp { counters, is_answered: false };
         let stage = StageCell::default();
-        let result = match request.deadline {
-            None => self.answer_in_time(request, &stage, &mut given_up).await,
-            Some(deadline) => {
-                let answer = self.answer_in_time(request, &stage, &mut given_up);
-                let late = || EngineError::DeadlineExceeded { stage: stage.get() };
-                match timeout_at(deadline.into(), answer).await {
-                    Ok(result) => result,
-                    Err(_) => return Err(late()),
-                }
-            }
+        let deadline = request.deadline;
+        let answer = self.answer_at_any_time(request, &stage);
+        let result = match deadline {
+            None => answer.await,
+            Some(deadline) => match timeout_at(deadline.into(), answer).await {
+                Ok(result) => result,
+                Err(_) => return Err(EngineError::DeadlineExceeded { stage: stage.get() }),
+            },
         };
         given_up.is_answered = true;
         result
     }
 
-    async fn answer_in_time(
-        &self,
-        request: Request,
-        stage: &StageCell,
-        given_up: &mut GivenUp<'_>,
-    ) -> Result<Vec<Reply>, EngineError> {
+    async fn answer_at_any_time(&self, request: Request, stage: &StageCell) -> Result<Vec<Reply>, EngineError> {
         let refused = |error| {
             self.0.common.counters.failed.add(1);
             Err(error)
@@ -129,10 +122,7 @@ impl ModelEngine {
             return refused(error);
         }
         drop(running);
-        let received = answer.await;
-        // From here on it is the engine's count and not the caller's.
-        given_up.is_answered = true;
-        received.unwrap_or(Err(EngineError::ShuttingDown))
+        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
     }
 
     /// The model that answers, woken if it is frozen.

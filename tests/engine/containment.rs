@@ -7,7 +7,7 @@ use std::time::Duration;
 use serve_florence_2::engine::{Engine, EngineError, EngineSettings, Fault, Faults, Limits, Point};
 use serve_florence_2::florence::image::Picture;
 
-use crate::support::engines::{ask, demo_engine};
+use crate::support::engines::{ask, demo_engine, spawn_ask};
 use crate::support::random::Random;
 use crate::support::scenes::Scene;
 
@@ -47,17 +47,8 @@ async fn a_failure_at_any_point_is_its_requests_alone() {
             let engine = demo_engine(settings(&faults)).await;
             let made = fault.clone();
             faults.set(move |at, prompts| (at == point && prompts.contains(&POISON)).then(|| made.clone()));
-            let poisoned = tokio::spawn({
-                let (engine, picture) = (engine.clone(), Arc::clone(&pictures[8]));
-                async move { ask(&engine, &picture, &["<OD>", POISON]).await }
-            });
-            let others: Vec<_> = pictures[..8]
-                .iter()
-                .map(|picture| {
-                    let (engine, picture) = (engine.clone(), Arc::clone(picture));
-                    tokio::spawn(async move { ask(&engine, &picture, &["<OD>"]).await })
-                })
-                .collect();
+            let poisoned = spawn_ask(&engine, &pictures[8], &["<OD>", POISON]);
+            let others: Vec<_> = pictures[..8].iter().map(|picture| spawn_ask(&engine, picture, &["<OD>"])).collect();
             let error = poisoned.await.unwrap().unwrap_err();
             assert!(matches!(error, EngineError::Internal(_)), "{point:?} {fault:?}: {error}");
             for (other, expected) in others.into_iter().zip(&expected) {
@@ -77,13 +68,7 @@ async fn what_does_not_fit_together_is_done_in_smaller_parts() {
         faults.set(move |at, prompts| {
             (at == point && prompts.len() > 2).then_some(Fault::Error(EngineError::OutOfMemory))
         });
-        let asked: Vec<_> = scenes(8)
-            .into_iter()
-            .map(|picture| {
-                let engine = engine.clone();
-                tokio::spawn(async move { ask(&engine, &picture, &["<OD>"]).await })
-            })
-            .collect();
+        let asked: Vec<_> = scenes(8).iter().map(|picture| spawn_ask(&engine, picture, &["<OD>"])).collect();
         for answer in asked {
             assert_eq!(answer.await.unwrap().unwrap().len(), 1, "{point:?}");
         }
@@ -105,13 +90,7 @@ async fn a_lost_device_is_told_and_nobody_waits_for_it() {
     ask(&engine, picture, &["<OD>"]).await.unwrap();
     let gone = || Some(Fault::Error(EngineError::Internal("CUDA_ERROR_ILLEGAL_ADDRESS".to_owned())));
     faults.set(move |at, _| if matches!(at, Point::Step | Point::Canary) { gone() } else { None });
-    let asked: Vec<_> = scenes(20)
-        .into_iter()
-        .map(|picture| {
-            let engine = engine.clone();
-            tokio::spawn(async move { ask(&engine, &picture, &["<OD>"]).await })
-        })
-        .collect();
+    let asked: Vec<_> = scenes(20).iter().map(|picture| spawn_ask(&engine, picture, &["<OD>"])).collect();
     for answer in asked {
         let error = answer.await.unwrap().unwrap_err();
         assert!(matches!(error, EngineError::DeviceLost(_)), "{error}");

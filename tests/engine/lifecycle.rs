@@ -7,7 +7,7 @@ use serve_florence_2::engine::{Engine, EngineError, EngineSettings, ModelEngine,
 use serve_florence_2::florence::image::Picture;
 use serve_florence_2::models::ModelSource;
 
-use crate::support::engines::{ask, demo_engine, plan, single};
+use crate::support::engines::{ask, demo_engine, plan, single, spawn_ask};
 use crate::support::random::Random;
 use crate::support::scenes::Scene;
 
@@ -120,14 +120,10 @@ async fn a_frozen_model_wakes_once_for_all_that_ask() {
     let deployment = engine.deployment();
     assert!(matches!(deployment.serving, Serving::Frozen(_)));
     assert_eq!(deployment.model().unwrap().name, "demo", "it still counts as deployed");
-    let asked: Vec<_> = (0..5)
-        .map(|_| {
-            let engine = engine.clone();
-            tokio::spawn(async move { caption(&engine).await })
-        })
-        .collect();
+    let picture = scene();
+    let asked: Vec<_> = (0..5).map(|_| spawn_ask(&engine, &picture, &["<CAPTION>"])).collect();
     for answer in asked {
-        assert_eq!(answer.await.unwrap().as_ref(), Ok(&expected));
+        assert_eq!(answer.await.unwrap().unwrap()[0].text, expected);
     }
     assert!(matches!(engine.deployment().serving, Serving::Ready(_)));
     engine.freeze().await.unwrap();
@@ -152,12 +148,8 @@ async fn a_frozen_model_that_cannot_wake_says_so_and_may_wake_later() {
     let expected = caption(&engine).await.unwrap();
     engine.freeze().await.unwrap();
     std::fs::rename(&folder, &elsewhere).unwrap();
-    let asked: Vec<_> = (0..3)
-        .map(|_| {
-            let engine = engine.clone();
-            tokio::spawn(async move { caption(&engine).await })
-        })
-        .collect();
+    let picture = scene();
+    let asked: Vec<_> = (0..3).map(|_| spawn_ask(&engine, &picture, &["<CAPTION>"])).collect();
     for answer in asked {
         assert!(matches!(answer.await.unwrap(), Err(EngineError::Load(_))));
     }

@@ -8,6 +8,7 @@ use serve_florence_2::engine::{
 use serve_florence_2::florence::generation::GenerationOptions;
 use serve_florence_2::florence::image::Picture;
 use serve_florence_2::models::ModelSource;
+use tokio::task::JoinHandle;
 
 /// An answer is cut after this many tokens where its length is of no interest.
 pub const MAX_NEW_TOKENS: usize = 60;
@@ -38,6 +39,16 @@ fn request(place: Arc<Place>, picture: &Arc<Picture>, prompts: &[&str]) -> Reque
 /// Asks about a single picture.
 pub async fn ask(engine: &ModelEngine, picture: &Arc<Picture>, prompts: &[&str]) -> Result<Vec<Reply>, EngineError> {
     engine.infer(single(engine, picture, prompts)?).await
+}
+
+/// Asks about a single picture in the background.
+pub fn spawn_ask(
+    engine: &ModelEngine,
+    picture: &Arc<Picture>,
+    prompts: &'static [&'static str],
+) -> JoinHandle<Result<Vec<Reply>, EngineError>> {
+    let (engine, picture) = (engine.clone(), Arc::clone(picture));
+    tokio::spawn(async move { ask(&engine, &picture, prompts).await })
 }
 
 /// Asks about a picture of a run.

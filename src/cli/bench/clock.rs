@@ -1,4 +1,4 @@
-//! Time on the wall, time on the processor, and memory.
+//! Time on the wall and time on the processor.
 
 use std::time::{Duration, Instant};
 
@@ -47,13 +47,6 @@ impl Clock {
         let min_ms = self.wall_ms.first().copied().unwrap_or(f64::NAN);
         Timing { median_ms, min_ms, cpu_ms: self.cpu_ms.iter().sum::<f64>() / self.cpu_ms.len() as f64 }
     }
-}
-
-/// Most memory that the process has held, in MiB, where the system tells.
-pub fn peak_memory_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 fn milliseconds(time: Duration) -> f64 {

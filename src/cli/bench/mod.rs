@@ -12,14 +12,14 @@ use candle_core::DType;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use self::clock::{Timing, peak_memory_mib};
+use self::clock::Timing;
 use self::stages::Bench;
 use super::args::BenchArgs;
 use super::error::{CliError, CliResult};
 use super::print_line;
 use crate::engine::{DeviceChoice, OpenDevice};
 use crate::florence::Florence;
-use crate::telemetry;
+use crate::telemetry::{self, peak_resident_bytes};
 
 /// Times the stages and prints them.
 pub fn run(args: &BenchArgs) -> CliResult<()> {
@@ -115,6 +115,10 @@ fn print_table(report: &Report) -> CliResult<()> {
     }
     let peak = report.rss_peak_mib.map_or_else(String::new, |mib| format!(", {mib} MiB of memory at most"));
     print_line(&format!("{} pictures/s{peak}", report.image_per_s))
+}
+
+fn peak_memory_mib() -> Option<u64> {
+    peak_resident_bytes().map(|bytes| bytes >> 20)
 }
 
 /// To microseconds.
