@@ -1,7 +1,7 @@
 //! Florence-2 inference server for Supervisely.
 //!
 //! A picture comes in over HTTP or as a file on the command line, goes through the model, and leaves as a Supervisely
-//! annotation. Each module uses only what stands below it in this list: `server`, `session`, `supervisely`, `media`,
+//! annotation. Each module uses only what stands below it in this list: `server`, `session`, `supervisely`, `tracking`, `media`,
 //! `engine`, `models`, `florence`; `telemetry` may be used by all, and `cli` uses them all.
 
 pub mod cli;
@@ -13,3 +13,4 @@ pub mod server;
 pub mod session;
 pub mod supervisely;
 pub mod telemetry;
+pub mod tracking;

@@ -20,8 +20,17 @@ pub fn peak_resident_bytes() -> Option<u64> {
     read_memory("VmHWM:")
 }
 
+/// Memory that the machine has.
+pub fn total_memory_bytes() -> Option<u64> {
+    read_kib("/proc/meminfo", "MemTotal:")
+}
+
 fn read_memory(field: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    read_kib("/proc/self/status", field)
+}
+
+fn read_kib(file: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(file).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -65,7 +65,7 @@ async fn boxes(session: &Session, picture: &Arc<Picture>, settings: Value) -> Ve
     let inquiry = Inquiry::new(&settings).unwrap();
     let annotation = session.infer_picture(Arc::clone(picture), None, &inquiry, session.open_run()).await.unwrap();
     let corners = |label: &serve_florence_2::supervisely::Label| {
-        let [[left, top], [right, bottom]] = label.rectangle.exterior();
+        let [[left, top], [right, bottom]] = label.geometry.bounds().exterior();
         // The last pixel belongs to the box.
         [left as f64, top as f64, right as f64 + 1., bottom as f64 + 1.]
     };

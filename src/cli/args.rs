@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::error::CliResult;
+use super::error::{CliError, CliResult};
 use crate::engine::{DeviceChoice, EngineSettings, Faults, ModelPlan, PlaceLimits, Precision};
 use crate::florence::generation::{EarlyStopping, GenerationOptions};
+use crate::media::AllowedHost;
 use crate::models::{ModelSource, RandomSize};
+use crate::session::SessionSettings;
+use crate::supervisely::Address;
 
 /// Florence-2 inference server for Supervisely.
 #[derive(Debug, Parser)]
@@ -93,6 +96,15 @@ pub struct ServeArgs {
     /// Threads that compute on the CPU [default: one for each core]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     threads: Option<usize>,
+    /// Platform beside SERVER_ADDRESS that a request may name, with a token of its own; may be given again
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    allow_platform: Vec<Address>,
+    /// Host, or host:port, that /inference_image_url may fetch from although its address is not public; may be given again
+    #[arg(long, value_name = "HOST")]
+    allow_fetch: Vec<AllowedHost>,
+    /// Folder whose pictures /visual_question_answering may be asked about by image_path
+    #[arg(long, value_name = "DIR")]
+    picture_folder: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -113,6 +125,24 @@ impl ServeArgs {
             faults: Faults::from_env(),
             ..defaults
         }
+    }
+
+    /// Limits of the session, and whom it talks to. The platform's own variables tell the rest.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn session_settings(&self, task_id: Option<i64>) -> CliResult<SessionSettings> {
+        if let Some(folder) = &self.picture_folder {
+            std::fs::read_dir(folder)
+                .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", folder.display())))?;
+        }
+        let mut settings = SessionSettings::from_env();
+        settings.deadline = self.deadline();
+        settings.task_id = task_id;
+        settings.platform.allowed.clone_from(&self.allow_platform);
+        settings.fetch.allowed_hosts.clone_from(&self.allow_fetch);
+        settings.picture_folder.clone_from(&self.picture_folder);
+        Ok(settings)
     }
 
     /// How long a caller is let wait.
@@ -266,6 +296,10 @@ pub struct ParseArgs {
 
 fn parse_count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| format!("{text:?} is no number from 1 up"))
+}
+
+fn parse_address(text: &str) -> Result<Address, String> {
+    Address::parse(text).ok_or_else(|| format!("{text:?} is no address of a server"))
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32), String> {

@@ -12,7 +12,7 @@ use super::error::{CliError, CliResult};
 use crate::engine::{Engine, EngineSettings, ModelEngine};
 use crate::florence::image::Picture;
 use crate::media::{DecodeOptions, decode, draw_labelled_boxes, is_picture_name};
-use crate::session::{BOX_SUFFIX, Inquiry, Session, SessionSettings};
+use crate::session::{BOX_SUFFIX, Inquiry, POLYGON_SUFFIX, Session, SessionSettings};
 use crate::supervisely::{Annotation, InferenceSettings};
 use crate::telemetry;
 
@@ -75,7 +75,7 @@ impl Prediction<'_> {
         let picture = Arc::new(decode(&bytes, &DecodeOptions::default()).map_err(|error| error.to_string())?);
         let run = self.session.open_run();
         let annotation = self.session.infer_picture(Arc::clone(&picture), None, &self.inquiry, run).await;
-        let annotation = annotation.map_err(|error| error.to_string())?;
+        let annotation = annotation.map_err(|error| error.to_string())?.annotation;
         let json = serde_json::to_vec(&annotation).map_err(|error| error.to_string())?;
         std::fs::write(target, json).map_err(|error| format!("cannot write {}: {error}", target.display()))?;
         if self.args.draw {
@@ -104,9 +104,11 @@ fn canonical(path: &Path) -> PathBuf {
 
 fn draw(picture: &Picture, annotation: &Annotation) -> image::RgbImage {
     let boxes = annotation.objects.iter().map(|label| {
-        let [[left, top], [right, bottom]] = label.rectangle.exterior();
+        let [[left, top], [right, bottom]] = label.geometry.bounds().exterior();
         // Every class ends so; on the picture it only takes room.
-        let name = label.class_title.strip_suffix(BOX_SUFFIX).unwrap_or(&label.class_title);
+        let suffixes = [BOX_SUFFIX, POLYGON_SUFFIX];
+        let name = suffixes.iter().find_map(|suffix| label.class_title.strip_suffix(suffix));
+        let name = name.unwrap_or(&label.class_title);
         (name.to_owned(), [left, top, right, bottom])
     });
     draw_labelled_boxes(picture, &boxes.collect::<Vec<_>>())

@@ -11,8 +11,8 @@ use super::args::ServeArgs;
 use super::error::{CliError, CliResult};
 use crate::engine::{Engine, ModelEngine, OpenDevice};
 use crate::models::Catalog;
-use crate::server::{AppState, Identity, router, serve};
-use crate::session::{Session, SessionSettings};
+use crate::server::{AppState, DeployDefaults, Identity, path_prefix, router, serve};
+use crate::session::Session;
 use crate::telemetry;
 
 /// How long answers that say that a device is lost may take to leave.
@@ -35,9 +35,11 @@ pub fn run(args: &ServeArgs) -> CliResult<()> {
             .await
             .map_err(|error| CliError::Failed(format!("cannot listen on {address}: {error}; choose another --port")))?;
         let engine = ModelEngine::new(args.engine_settings());
-        let settings = SessionSettings { deadline: args.deadline(), ..SessionSettings::default() };
-        let session = Session::new(Arc::new(engine.clone()), settings);
-        let state = AppState::new(session, Identity::from_env(), Catalog::embedded().rows_for_clients());
+        let identity = Identity::from_env();
+        let session = Session::new(Arc::new(engine.clone()), args.session_settings(identity.session_id)?);
+        let defaults = DeployDefaults { devices: plan.devices.clone(), precision: plan.precision };
+        let state = AppState::new(session, identity, Catalog::embedded().rows_for_clients(), defaults);
+        let router = router(state, path_prefix().as_deref());
         tracing::info!("listening on http://{}", listener.local_addr().unwrap_or(address));
         let loader = engine.clone();
         // A failure is logged, and told to whoever asks.
@@ -49,7 +51,7 @@ pub fn run(args: &ServeArgs) -> CliResult<()> {
             reason
         };
         tokio::select! {
-            result = serve(listener, router(state), ended()) => {
+            result = serve(listener, router, ended()) => {
                 result.map_err(|error| CliError::Failed(error.to_string()))
             }
             // Started anew, the process may find the device working again.

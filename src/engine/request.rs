@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
+use serde_json::{Map, Value};
+
 use super::places::Place;
 use crate::florence::answer::{Answer, StopReason};
 use crate::florence::generation::GenerationOptions;
@@ -23,6 +25,8 @@ pub struct Request {
     pub deadline: Option<Instant>,
     /// The picture's place in the queue.
     pub place: Arc<Place>,
+    /// Everything that the caller set. The model needs no more than what stands above; engines that stand in for it may.
+    pub settings: Arc<Map<String, Value>>,
 }
 
 /// The model's answer to one prompt.

@@ -142,6 +142,14 @@ impl Task {
         }
     }
 
+    /// Whether the task asks about one region, which stands in the prompt as four locations.
+    pub const fn is_about_region(self) -> bool {
+        matches!(
+            self,
+            Self::RegionToSegmentation | Self::RegionToCategory | Self::RegionToDescription | Self::RegionToOcr
+        )
+    }
+
     /// Whether the task's sentence has a place for the caller's text.
     pub fn takes_text(self) -> bool {
         !matches!(self.sentence(), Some(Sentence::Fixed(_)))

@@ -7,6 +7,8 @@
 mod decode;
 mod draw;
 mod error;
+mod file_cache;
+mod placeholder;
 mod format;
 mod jpeg;
 mod jpeg_scans;
@@ -16,4 +18,6 @@ mod raster;
 pub use decode::{DecodeOptions, declared_pixels, decode};
 pub use draw::draw_labelled_boxes;
 pub use error::DecodeError;
+pub use file_cache::{CachedFile, FileCache, FileCacheSettings};
+pub use placeholder::*;
 pub use format::is_picture_name;

@@ -2,25 +2,31 @@
 
 use std::fmt;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
 use serde_json::{Map, Value};
 
+use super::budget::Reservation;
 use super::error::ApiError;
-use super::limits::MAX_JSON_BYTES;
+use super::limits::{JSON_COST, MAX_JSON_BYTES};
+use super::state::AppState;
+use crate::session::SessionError;
+use crate::supervisely::{Platform, Token};
 
 /// A request's envelope; every part may be missing, and a body that is not JSON is an empty one.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Default)]
 pub(super) struct Envelope {
     /// The arguments.
     pub(super) state: Option<Map<String, Value>>,
     /// What the platform says about the call.
     pub(super) context: Map<String, Value>,
     /// The caller's token: `api_token` if that key is there, even as null, else `context.apiToken`.
-    pub(super) api_token: Option<String>,
+    pub(super) token: Option<Token>,
     /// The platform that the caller means.
     pub(super) server_address: Option<String>,
+    /// Holds the room that the parsed body takes.
+    _held: Option<Reservation>,
 }
 
 impl Envelope {
@@ -38,7 +44,17 @@ impl Envelope {
         };
         let state = take_object(&mut body, "state")?;
         let server_address = take_text(&mut body, "server_address")?;
-        Ok(Self { state, context, api_token, server_address })
+        Ok(Self { state, context, token: api_token.and_then(Token::new), server_address, _held: None })
+    }
+
+    /// The arguments, which the route cannot do without.
+    pub(super) fn state(&self) -> Result<&Map<String, Value>, ApiError> {
+        self.state.as_ref().ok_or_else(|| ApiError::bad_request_text("Settings is not json object"))
+    }
+
+    /// The platform's client on behalf of the caller.
+    pub(super) fn platform(&self, app: &AppState) -> Result<Platform, SessionError> {
+        Ok(app.session.platform(self.token.clone(), self.server_address.as_deref())?)
     }
 }
 
@@ -47,27 +63,41 @@ impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Envelope")
             .field("has_state", &self.state.is_some())
-            .field("has_token", &self.api_token.is_some())
+            .field("has_token", &self.token.is_some())
             .field("server_address", &self.server_address)
             .finish_non_exhaustive()
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Envelope {
+impl FromRequest<AppState> for Envelope {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             return Ok(Self::default());
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::too_large(format!("A JSON body may have at most {MAX_JSON_BYTES} bytes"))
-            }
-            _ => ApiError::bad_request("The request body ended early"),
-        })?;
-        Self::parse(&body)
+        let mut held = app.uploads.open();
+        let body = read_body(request, &mut held).await?;
+        // Large bodies take a while, and other callers are waiting.
+        let parse = move || Self::parse(&body).map(|envelope| Self { _held: Some(held), ..envelope });
+        tokio::task::spawn_blocking(parse).await.unwrap_or_else(|_| Err(ApiError::internal("parsing broke off")))
     }
+}
+
+async fn read_body(request: Request, held: &mut Reservation) -> Result<Vec<u8>, ApiError> {
+    let mut chunks = request.into_body().into_data_stream();
+    let mut body = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::timed_out("The request body ended early or came too slowly"))?;
+        if body.len() + chunk.len() > MAX_JSON_BYTES {
+            return Err(ApiError::too_large(format!("A JSON body may have at most {MAX_JSON_BYTES} bytes")));
+        }
+        if !held.grow(chunk.len() * JSON_COST) {
+            return Err(ApiError::overloaded());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// As the original decides it: anywhere in the header's value.
@@ -99,7 +129,8 @@ mod tests {
 
     #[test]
     fn every_part_may_be_missing() {
-        assert_eq!(Envelope::parse(b"{}"), Ok(Envelope::default()));
+        let empty = Envelope::parse(b"{}").unwrap();
+        assert!(empty.state.is_none() && empty.context.is_empty() && empty.token.is_none());
         let full = br#"{"state": {"a": 1}, "context": {}, "api_token": "t", "server_address": "http://p", "x": 1}"#;
         let envelope = Envelope::parse(full).unwrap();
         assert_eq!(envelope.state.unwrap().get("a"), Some(&Value::from(1)));
@@ -108,9 +139,9 @@ mod tests {
 
     #[test]
     fn the_token_of_the_body_goes_before_that_of_the_context() {
-        let token = |body: &[u8]| Envelope::parse(body).unwrap().api_token;
-        assert_eq!(token(br#"{"api_token": "a", "context": {"apiToken": "b"}}"#).as_deref(), Some("a"));
-        assert_eq!(token(br#"{"context": {"apiToken": "b"}}"#).as_deref(), Some("b"));
+        let token = |body: &[u8]| Envelope::parse(body).unwrap().token;
+        assert_eq!(token(br#"{"api_token": "a", "context": {"apiToken": "b"}}"#), Token::new("a"));
+        assert_eq!(token(br#"{"context": {"apiToken": "b"}}"#), Token::new("b"));
         assert_eq!(token(br#"{"api_token": null, "context": {"apiToken": "b"}}"#), None);
     }
 

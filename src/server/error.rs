@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::engine::{Deployment, EngineError, Failure, Loading};
+use crate::media::VideoError;
 use crate::session::SessionError;
+use crate::supervisely::{PlatformError, SettingsError};
 
 /// What the original says while no model is deployed. Apps show it to their users.
 const UNDEPLOYED_TITLE: &str = "Call undeployed model error";
@@ -70,6 +72,16 @@ impl ApiError {
     /// The caller stopped in the middle of its request.
     pub fn timed_out(message: impl Display) -> Self {
         Self::titled(StatusCode::REQUEST_TIMEOUT, "Request timed out", &message.to_string())
+    }
+
+    /// The model that was asked for cannot be served. Asking again for the same is of no use.
+    pub fn not_deployable(message: impl Display) -> Self {
+        Self::titled(StatusCode::CONFLICT, "Model cannot be deployed", &message.to_string())
+    }
+
+    /// The platform failed, not we.
+    fn bad_gateway(message: &str) -> Self {
+        Self::titled(StatusCode::BAD_GATEWAY, "The platform failed", message)
     }
 
     /// No such route.
@@ -155,14 +167,31 @@ impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Engine(error) => error.into(),
+            SessionError::Platform(error) => error.into(),
             SessionError::Internal(cause) => Self::internal(cause),
-            SessionError::Settings(_)
-            | SessionError::TaskWithoutBoxes { .. }
-            | SessionError::Prompt(_)
-            | SessionError::TooManyPrompts { .. }
-            | SessionError::UnreadablePicture { .. }
-            | SessionError::RegionOutsidePicture
-            | SessionError::RegionCount { .. } => Self::bad_request(error),
+            SessionError::UnknownImage { .. } | SessionError::UnknownRequest { .. } => {
+                Self::titled(StatusCode::NOT_FOUND, "Not found", &error.to_string())
+            }
+            SessionError::Video(VideoError::FfmpegMissing { .. }) => {
+                Self::titled(StatusCode::NOT_IMPLEMENTED, "Videos cannot be read", &error.to_string())
+            }
+            SessionError::MissingFrames { .. } => Self::bad_gateway(&error.to_string()),
+            error => Self::bad_request(error),
+        }
+    }
+}
+
+impl From<PlatformError> for ApiError {
+    fn from(error: PlatformError) -> Self {
+        let message = error.to_string();
+        match error {
+            PlatformError::NoAddress | PlatformError::NoToken | PlatformError::TooLarge { .. } => {
+                Self::bad_request(message)
+            }
+            error if error.is_not_found() => Self::titled(StatusCode::NOT_FOUND, "Not found", &message),
+            error if error.is_forbidden() => Self::titled(StatusCode::FORBIDDEN, "Access denied", &message),
+            error if error.is_refusal() => Self::bad_request(message),
+            _ => Self::bad_gateway(&message),
         }
     }
 }
@@ -198,6 +227,12 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Internal(cause) => Self::model_failed(&cause),
         }
+    }
+}
+
+impl From<SettingsError> for ApiError {
+    fn from(error: SettingsError) -> Self {
+        Self::bad_request(error)
     }
 }
 

@@ -29,11 +29,19 @@ pub(super) struct UploadForm {
     pub(super) reservation: Reservation,
 }
 
+/// The parts that hold arguments.
+#[derive(Debug, Default)]
+pub(super) struct TextParts {
+    state: String,
+    settings: String,
+    /// Told once the form was read to its end.
+    refusal: Option<ApiError>,
+}
+
 /// The parts that were read so far.
 struct FormReader {
     files: Vec<Upload>,
-    state: String,
-    settings: String,
+    texts: TextParts,
     reservation: Reservation,
     /// The first limit that was broken.
     refusal: Option<ApiError>,
@@ -64,7 +72,7 @@ impl FromRequest<AppState> for UploadForm {
 
 impl FormReader {
     fn new(reservation: Reservation) -> Self {
-        Self { files: Vec::new(), state: String::new(), settings: String::new(), reservation, refusal: None }
+        Self { files: Vec::new(), texts: TextParts::default(), reservation, refusal: None }
     }
 
     async fn read_part(&mut self, part: Field<'_>) -> Result<(), ApiError> {
@@ -77,17 +85,10 @@ impl FormReader {
                     self.files.push(Upload { name, bytes: Arc::new(bytes) });
                 }
             }
-            Some("state") => self.state = self.read_text(part, "state").await?,
-            Some("settings") => self.settings = self.read_text(part, "settings").await?,
+            Some("state" | "settings") => self.texts.read(part).await?,
             _ => discard(part).await?,
         }
         Ok(())
-    }
-
-    async fn read_text(&mut self, part: Field<'_>, name: &str) -> Result<String, ApiError> {
-        let too_large = || format!("Part {name} has more than {MAX_TEXT_BYTES} bytes");
-        let bytes = self.read_bytes(part, MAX_TEXT_BYTES, too_large).await?;
-        String::from_utf8(bytes).map_err(|_| ApiError::bad_request_text(format!("Cannot decode {name}: not UTF-8")))
     }
 
     /// Reads a part to its end; once anything was refused, its bytes are let go.
@@ -127,19 +128,51 @@ impl FormReader {
         if self.files.is_empty() {
             return Err(ApiError::missing_files());
         }
-        let state = parse_state(&self.state, &self.settings)?;
+        let state = self.texts.parse()?;
         Ok(UploadForm { files: self.files, state, reservation: self.reservation })
     }
 }
 
+impl TextParts {
+    /// Reads a part to its end.
+    pub(super) async fn read(&mut self, mut part: Field<'_>) -> Result<(), ApiError> {
+        let is_state = part.name() == Some("state");
+        let name = if is_state { "state" } else { "settings" };
+        let mut bytes = Vec::new();
+        let mut length = 0;
+        while let Some(chunk) = next_chunk(&mut part).await? {
+            length += chunk.len();
+            if length <= MAX_TEXT_BYTES {
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+        if length > MAX_TEXT_BYTES {
+            self.refusal = Some(ApiError::too_large(format!("Part {name} has more than {MAX_TEXT_BYTES} bytes")));
+            return Ok(());
+        }
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| ApiError::bad_request_text(format!("Cannot decode {name}: not UTF-8")))?;
+        *(if is_state { &mut self.state } else { &mut self.settings }) = text;
+        Ok(())
+    }
+
+    /// The arguments.
+    pub(super) fn parse(self) -> Result<Map<String, Value>, ApiError> {
+        match self.refusal {
+            Some(refusal) => Err(refusal),
+            None => parse_state(&self.state, &self.settings),
+        }
+    }
+}
+
 /// Reads a part that nobody asked for, so that the next one can be read.
-async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
+pub(super) async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
     while next_chunk(&mut part).await?.is_some() {}
     Ok(())
 }
 
 /// The next bytes of a part. A caller that stops sending does not hold what it sent for ever.
-async fn next_chunk(part: &mut Field<'_>) -> Result<Option<Bytes>, ApiError> {
+pub(super) async fn next_chunk(part: &mut Field<'_>) -> Result<Option<Bytes>, ApiError> {
     match timeout(MAX_UPLOAD_IDLE, part.chunk()).await {
         Ok(chunk) => chunk.map_err(broken_form),
         Err(_) => Err(ApiError::timed_out(format!("The upload stopped for {} seconds", MAX_UPLOAD_IDLE.as_secs()))),
@@ -162,12 +195,12 @@ fn parse_state(state: &str, settings: &str) -> Result<Map<String, Value>, ApiErr
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"))
 }
 
-fn broken_form(error: MultipartError) -> ApiError {
+pub(super) fn broken_form(error: MultipartError) -> ApiError {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::too_large(format!("An upload may have at most {MAX_FORM_BYTES} bytes"))

@@ -12,8 +12,9 @@ mod router;
 mod routes;
 mod serve;
 mod state;
+mod video_form;
 
 pub use error::ApiError;
-pub use router::router;
+pub use router::{path_prefix, router};
 pub use serve::serve;
-pub use state::{AppState, Identity};
+pub use state::{AppState, DeployDefaults, Identity};

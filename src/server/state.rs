@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::budget::ByteBudget;
 use super::error::ApiError;
-use super::limits::MAX_HELD_UPLOAD_BYTES;
-use crate::engine::ServedModel;
+use super::limits::{MAX_HELD_UPLOAD_BYTES, MAX_HELD_VIDEO_BYTES};
+use crate::engine::{DeviceChoice, Precision, ServedModel};
 use crate::session::Session;
 
 /// Who the server says it is; on the platform the task's environment tells.
@@ -42,23 +42,42 @@ impl Identity {
     }
 }
 
+/// How models are deployed that a request names, as far as it does not say so itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployDefaults {
+    /// Where they run.
+    pub devices: DeviceChoice,
+    /// What they compute in.
+    pub precision: Precision,
+}
+
+impl Default for DeployDefaults {
+    fn default() -> Self {
+        Self { devices: DeviceChoice::Auto, precision: Precision::Auto }
+    }
+}
+
 /// What the handlers share; a clone is the same state.
 #[derive(Clone)]
 pub struct AppState {
     pub(super) session: Arc<Session>,
     pub(super) identity: Arc<Identity>,
     pub(super) models: Arc<Vec<Value>>,
+    pub(super) deploy: DeployDefaults,
     pub(super) uploads: ByteBudget,
+    pub(super) videos: ByteBudget,
 }
 
 impl AppState {
     /// The state of a server. `models` are the rows of the published models as clients are shown them.
-    pub fn new(session: Session, identity: Identity, models: Vec<Value>) -> Self {
+    pub fn new(session: Session, identity: Identity, models: Vec<Value>, deploy: DeployDefaults) -> Self {
         Self {
             session: Arc::new(session),
             identity: Arc::new(identity),
             models: Arc::new(models),
+            deploy,
             uploads: ByteBudget::new(MAX_HELD_UPLOAD_BYTES),
+            videos: ByteBudget::new(MAX_HELD_VIDEO_BYTES),
         }
     }
 

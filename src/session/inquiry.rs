@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::{Map, Value};
+
 use super::SessionError;
-use super::labels::{NamedAnswer, ScoreRules, View, read_labels};
-use super::question::{ClassPrompt, Question, ground_caption};
+use super::labels::{Findings, NamedReply, ScoreRules, View, read_findings};
+use super::question::{ClassPrompt, Question, TaskText, ground_caption};
 use super::uploads::size_of;
 use crate::engine::{Engine, EngineError, Place, Reply, Request};
-use crate::florence::answer::{Answer, PictureSize};
+use crate::florence::answer::{Answer, PictureSize, region_prompt};
 use crate::florence::generation::GenerationOptions;
 use crate::florence::image::Picture;
 use crate::florence::task::Task;
-use crate::supervisely::{Annotation, InferenceSettings, Rectangle};
+use crate::supervisely::{InferenceSettings, Rectangle};
 
 /// Times that a caption which does not fit behind the picture is cut before that is an error.
 const MAX_CUTS: usize = 4;
@@ -23,6 +25,8 @@ pub struct Inquiry {
     question: Question,
     options: GenerationOptions,
     scores: ScoreRules,
+    /// The caller's settings as a whole, for engines that know more of them.
+    settings: Arc<Map<String, Value>>,
 }
 
 /// A picture's turn with the engine, for all that is asked about it.
@@ -42,51 +46,86 @@ impl Inquiry {
         if let Some(max_new_tokens) = settings.max_new_tokens {
             options.max_new_tokens = max_new_tokens;
         }
-        Ok(Self { question: Question::from_settings(settings)?, options, scores: ScoreRules::from_settings(settings) })
+        let (question, scores) = (Question::from_settings(settings)?, ScoreRules::from_settings(settings));
+        Ok(Self { question, options, scores, settings: Arc::new(settings.given.clone()) })
     }
 
-    /// Asks about a picture, or a region inside it; the annotation is in the whole picture's coordinates.
-    pub(super) async fn annotate(
+    /// Asks about a picture, or a region inside it; what is found is in the whole picture's coordinates.
+    pub(super) async fn investigate(
         &self,
         turn: &Turn<'_>,
         picture: Arc<Picture>,
         region: Option<Rectangle>,
-    ) -> Result<Annotation, SessionError> {
+    ) -> Result<Findings, SessionError> {
         let whole = size_of(&picture);
         let (picture, left, top) = match region {
-            None => (picture, 0, 0),
-            Some(region) => (Arc::new(crop(&picture, region)?), region.left(), region.top()),
+            Some(region) if !matches!(self.question, Question::Region(_)) => {
+                (Arc::new(crop(&picture, region)?), region.left(), region.top())
+            }
+            _ => (picture, 0, 0),
         };
         let view = View { size: PictureSize::of(&picture), left, top };
-        let answers = self.ask(turn, picture).await?;
-        Ok(Annotation::new(whole, read_labels(answers, view, self.scores)?))
+        let replies = self.ask(turn, picture, region).await?;
+        Ok(read_findings(whole, replies, view, self.scores))
     }
 
-    async fn ask(&self, turn: &Turn<'_>, picture: Arc<Picture>) -> Result<Vec<NamedAnswer<'_>>, SessionError> {
+    /// The same rules, but scores are shown wherever there are some.
+    #[must_use]
+    pub(super) fn showing_scores(mut self) -> Self {
+        self.scores.tag = true;
+        self
+    }
+
+    async fn ask(
+        &self,
+        turn: &Turn<'_>,
+        picture: Arc<Picture>,
+        region: Option<Rectangle>,
+    ) -> Result<Vec<NamedReply<'_>>, SessionError> {
         match &self.question {
-            Question::Prompt(prompt) => {
-                let reply = self.ask_one(turn, picture, prompt.clone()).await?;
-                Ok(vec![NamedAnswer { class: None, answer: reply.answer }])
+            Question::Prompt(prompt) => self.ask_alone(turn, picture, prompt.clone()).await,
+            Question::Region(task) => {
+                let size = PictureSize::of(&picture);
+                let whole = [0.0, 0.0, f64::from(size.width), f64::from(size.height)];
+                let corners = region.map_or(whole, |region| {
+                    [region.left(), region.top(), region.right(), region.bottom()].map(|corner| corner as f64)
+                });
+                let prompt = TaskText { task: *task, text: region_prompt(corners, size) };
+                self.ask_alone(turn, picture, prompt).await
             }
             Question::GroundedCaption(caption_task) => {
                 let caption = self.ask_for_caption(turn, Arc::clone(&picture), *caption_task).await?;
-                let answer = self.ground(turn, picture, &caption).await?;
-                Ok(vec![NamedAnswer { class: None, answer }])
+                self.ground(turn, picture, &caption).await
             }
             Question::Classes(classes) => self.ask_for_classes(turn, picture, classes).await,
         }
     }
 
+    async fn ask_alone(
+        &self,
+        turn: &Turn<'_>,
+        picture: Arc<Picture>,
+        asked: TaskText,
+    ) -> Result<Vec<NamedReply<'_>>, SessionError> {
+        let reply = self.ask_one(turn, picture, asked.to_prompt()).await?;
+        Ok(vec![NamedReply { class: None, asked, reply }])
+    }
+
     /// Asks where a caption's phrases are. A caption that is too long for the model, because the model looped, loses its end:
     /// the caller did not write it and cannot shorten it.
-    async fn ground(&self, turn: &Turn<'_>, picture: Arc<Picture>, caption: &str) -> Result<Answer, SessionError> {
+    async fn ground(
+        &self,
+        turn: &Turn<'_>,
+        picture: Arc<Picture>,
+        caption: &str,
+    ) -> Result<Vec<NamedReply<'_>>, SessionError> {
         let mut caption = caption;
         for _ in 0..MAX_CUTS {
-            match self.ask_one(turn, Arc::clone(&picture), ground_caption(caption)).await {
+            match self.ask_alone(turn, Arc::clone(&picture), ground_caption(caption)).await {
                 Err(SessionError::Engine(EngineError::PromptTooLong { fitting_share, .. })) => {
                     caption = beginning(caption, fitting_share);
                 }
-                result => return result.map(|reply| reply.answer),
+                result => return result,
             }
         }
         Err(SessionError::Internal("a caption does not fit behind the picture".to_owned()))
@@ -109,14 +148,16 @@ impl Inquiry {
         turn: &Turn<'_>,
         picture: Arc<Picture>,
         classes: &'a [ClassPrompt],
-    ) -> Result<Vec<NamedAnswer<'a>>, SessionError> {
+    ) -> Result<Vec<NamedReply<'a>>, SessionError> {
         if classes.is_empty() {
             return Ok(Vec::new());
         }
-        let prompts = classes.iter().map(|class| class.prompt.clone()).collect();
+        let prompts = classes.iter().map(|class| class.prompt.to_prompt()).collect();
         let replies = self.ask_all(turn, picture, prompts).await?;
         let named = classes.iter().zip(replies);
-        Ok(named.map(|(class, reply)| NamedAnswer { class: Some(&class.class), answer: reply.answer }).collect())
+        Ok(named
+            .map(|(class, reply)| NamedReply { class: Some(&class.class), asked: class.prompt.clone(), reply })
+            .collect())
     }
 
     async fn ask_one(&self, turn: &Turn<'_>, picture: Arc<Picture>, prompt: String) -> Result<Reply, SessionError> {
@@ -132,7 +173,8 @@ impl Inquiry {
     ) -> Result<Vec<Reply>, SessionError> {
         let asked = prompts.len();
         let (place, deadline) = (Arc::clone(&turn.place), turn.deadline);
-        let request = Request { picture, prompts, options: self.options, deadline, place };
+        let settings = Arc::clone(&self.settings);
+        let request = Request { picture, prompts, options: self.options, deadline, place, settings };
         let replies = turn.engine.infer(request).await?;
         if replies.len() == asked { Ok(replies) } else { Err(wrong_number_of_replies(replies.len(), asked)) }
     }

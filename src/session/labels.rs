@@ -1,11 +1,27 @@
-//! From the model's answers to labels.
+//! From the model's answers to labels and tags.
+//!
+//! Boxes become rectangles of the class `NAME_bbox`, outlines and quadrangles polygons of the class `NAME_polygon`; text that
+//! was read on a label goes into its tag `text`; a caption, or all text of a picture, into a tag of the picture.
 
-use super::SessionError;
-use crate::florence::answer::{Answer, BoxFilter, Filtered, LabelledBox, PictureSize};
-use crate::supervisely::{ImageSize, InferenceSettings, Label, LabelTag, Rectangle, UNNAMED_CLASS};
+use serde_json::{Map, Value, json};
+
+use super::question::TaskText;
+use crate::engine::Reply;
+use crate::florence::answer::{
+    Answer, BoxFilter, Dropped, Filtered, Instance, LabelledBox, PictureSize, Quad, RegionAnswer, StopReason,
+};
+use crate::florence::task::Task;
+use crate::supervisely::{
+    Annotation, CAPTION_TAG, Geometry, ImageSize, InferenceSettings, Label, LabelTag, OCR_TAG, Polygon, Rectangle,
+    TEXT_TAG, UNNAMED_CLASS,
+};
 
 /// Ending of a class whose labels are boxes; the platform's apps expect it.
 pub const BOX_SUFFIX: &str = "_bbox";
+/// Ending of a class whose labels are outlines.
+pub const POLYGON_SUFFIX: &str = "_polygon";
+/// Name of a line of recognised text, which is no good name for a class itself.
+const TEXT_CLASS: &str = "text";
 
 /// Which boxes become labels, and whether those show their scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,171 +54,162 @@ impl View {
     fn image_size(self) -> ImageSize {
         ImageSize { height: self.size.height.into(), width: self.size.width.into() }
     }
+
+    fn place_rectangle(self, corners: [f64; 4]) -> Option<Geometry> {
+        let rectangle = Rectangle::from_corners(corners)?.clip(self.image_size())?;
+        Some(Geometry::Rectangle(rectangle.shift(self.left, self.top)))
+    }
+
+    fn place_polygon(self, points: &[f64]) -> Option<Geometry> {
+        let polygon = Polygon::from_points(points)?.clip(self.image_size())?;
+        Some(Geometry::Polygon(polygon.shift(self.left, self.top)))
+    }
 }
 
-/// An answer with the class that names what it found, if the caller gave one.
-pub(super) struct NamedAnswer<'a> {
+/// A reply, what was asked, and the class that names what was found, if the caller gave one.
+pub(super) struct NamedReply<'a> {
     pub(super) class: Option<&'a str>,
-    pub(super) answer: Answer,
+    pub(super) asked: TaskText,
+    pub(super) reply: Reply,
 }
 
-/// The labels that the answers about a picture hold, in the coordinates of the whole picture.
+/// What was found on a picture, and what else there is to say about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Findings {
+    /// The labels and tags, in the coordinates of the whole picture.
+    pub annotation: Annotation,
+    /// Boxes that the filters took away and answers that ended too early, counted; `{}` where there are none.
+    pub notes: Map<String, Value>,
+}
+
+/// Reads all replies about a picture of this size.
 ///
-/// Inverted boxes are dropped, and boxes outside the view; duplicates stay unless the rules say otherwise. The boxes of all
-/// answers are filtered together, because several prompts of one class may find the same object.
-pub(super) fn read_labels(
-    answers: Vec<NamedAnswer<'_>>,
+/// Inverted boxes are dropped, and what lies outside the view; duplicates stay unless the rules say otherwise. The boxes of all
+/// replies are filtered together, because several prompts of one class may find the same object.
+pub(super) fn read_findings(whole: ImageSize, replies: Vec<NamedReply<'_>>, view: View, rules: ScoreRules) -> Findings {
+    let mut reading = Reading { view, rules, boxes: vec![], labels: vec![], tags: vec![], dropped: Dropped::default() };
+    let truncated = replies.iter().filter(|named| named.reply.stop == StopReason::Length).count();
+    replies.into_iter().for_each(|named| reading.read(named));
+    let Reading { boxes, labels, tags, dropped: dropped_outlines, .. } = reading;
+    let Filtered { boxes, dropped } = rules.filter.apply(boxes, view.size);
+    let boxes = boxes.into_iter().filter_map(|found| box_label(found, view, rules.tag));
+    let mut annotation = Annotation::new(whole, boxes.chain(labels).collect());
+    annotation.tags = tags;
+    Findings { annotation, notes: notes(&[dropped, dropped_outlines], truncated) }
+}
+
+/// Replies on their way to labels.
+struct Reading {
     view: View,
     rules: ScoreRules,
-) -> Result<Vec<Label>, SessionError> {
-    let mut boxes = Vec::new();
-    for named in answers {
-        boxes.extend(named_boxes(named)?);
-    }
-    let Filtered { boxes, dropped } = rules.filter.apply(boxes, view.size);
-    if dropped.total() > 0 {
-        tracing::debug!(?dropped, "boxes were filtered");
-    }
-    Ok(boxes.into_iter().filter_map(|found| box_label(found, view, rules.tag)).collect())
+    /// To be filtered when all are there, already under the titles of their classes.
+    boxes: Vec<LabelledBox>,
+    labels: Vec<Label>,
+    tags: Vec<LabelTag>,
+    dropped: Dropped,
 }
 
-/// The boxes of an answer under the title of their class.
-fn named_boxes(named: NamedAnswer<'_>) -> Result<Vec<LabelledBox>, SessionError> {
-    match named.answer {
-        Answer::Boxes(mut boxes) => {
-            for found in &mut boxes {
-                found.label = class_title(named.class.unwrap_or(&found.label));
+impl Reading {
+    fn read(&mut self, NamedReply { class, asked, reply }: NamedReply<'_>) {
+        match reply.answer {
+            Answer::Boxes(boxes) => self.add_boxes(class, boxes),
+            Answer::BoxesOrInstances { boxes, instances } => {
+                self.add_boxes(class, boxes);
+                self.add_instances(class, &asked, instances);
             }
-            Ok(boxes)
+            Answer::Instances(instances) => self.add_instances(class, &asked, instances),
+            Answer::Quads(quads) => quads.iter().for_each(|quad| self.add_quad(class, quad)),
+            Answer::Text(text) if asked.task.is_about_region() => self.add_region(class, &asked, &text),
+            Answer::Text(text) => self.tags.push(LabelTag::text(image_tag(asked.task), text.trim())),
         }
-        // Refused as `TaskWithoutBoxes` before the model runs.
-        Answer::Text(_) | Answer::Quads(_) | Answer::Instances(_) | Answer::BoxesOrInstances { .. } => {
-            Err(SessionError::Internal("the model answered in a form that has no labels".to_owned()))
+    }
+
+    fn add_boxes(&mut self, class: Option<&str>, boxes: Vec<LabelledBox>) {
+        self.boxes.extend(boxes.into_iter().map(|found| {
+            let label = class_title(class.unwrap_or(&found.label), BOX_SUFFIX);
+            LabelledBox { label, ..found }
+        }));
+    }
+
+    /// An outline without a label is what the caller's phrase asked for.
+    fn add_instances(&mut self, class: Option<&str>, asked: &TaskText, instances: Vec<Instance>) {
+        let phrase = if asked.task.is_about_region() { "" } else { asked.text.trim() };
+        for Instance { label, polygons } in instances {
+            let name = class.unwrap_or(if label.is_empty() { phrase } else { &label });
+            for points in &polygons {
+                self.add_polygon(class_title(name, POLYGON_SUFFIX), points, vec![]);
+            }
         }
+    }
+
+    fn add_quad(&mut self, class: Option<&str>, quad: &Quad) {
+        let tags = vec![LabelTag::text(TEXT_TAG, quad.label.replace("</s>", "").trim())];
+        self.add_polygon(class_title(class.unwrap_or(TEXT_CLASS), POLYGON_SUFFIX), &quad.points, tags);
+    }
+
+    /// Outlines have no scores and repeat nothing, but their size is judged as that of boxes.
+    fn add_polygon(&mut self, class_title: String, points: &[f64], tags: Vec<LabelTag>) {
+        let Some(geometry) = self.view.place_polygon(points) else { return };
+        let [[left, top], [right, bottom]] = geometry.bounds().shift(-self.view.left, -self.view.top).exterior();
+        let corners = [left, top, right, bottom].map(|corner| corner as f64);
+        let bounds = LabelledBox { label: String::new(), corners, score: None };
+        let Filtered { boxes, dropped } = self.rules.filter.apply(vec![bounds], self.view.size);
+        self.dropped.too_small += dropped.too_small;
+        self.dropped.too_large += dropped.too_large;
+        if !boxes.is_empty() {
+            self.labels.push(Label { class_title, tags, geometry });
+        }
+    }
+
+    /// The answer names its region; if it does not, the question did.
+    fn add_region(&mut self, class: Option<&str>, asked: &TaskText, text: &str) {
+        let answer = RegionAnswer::parse(text, self.view.size);
+        let corners = answer.corners.or_else(|| RegionAnswer::parse(&asked.text, self.view.size).corners);
+        let is_text = asked.task == Task::RegionToOcr;
+        let Some(geometry) = corners.and_then(|corners| self.view.place_rectangle(corners)) else {
+            let tag = if is_text { OCR_TAG } else { CAPTION_TAG };
+            return self.tags.push(LabelTag::text(tag, &answer.text));
+        };
+        let name = class.unwrap_or(if is_text { TEXT_CLASS } else { &answer.text });
+        let tags = is_text.then(|| LabelTag::text(TEXT_TAG, &answer.text)).into_iter().collect();
+        self.labels.push(Label { class_title: class_title(name, BOX_SUFFIX), tags, geometry });
     }
 }
 
 fn box_label(found: LabelledBox, view: View, with_score: bool) -> Option<Label> {
-    let rectangle = Rectangle::from_corners(found.corners)?.clip(view.image_size())?.shift(view.left, view.top);
     let score = found.score.filter(|_| with_score);
-    Some(Label { class_title: found.label, tags: score.map(LabelTag::confidence).into_iter().collect(), rectangle })
+    let tags = score.map(LabelTag::confidence).into_iter().collect();
+    Some(Label { geometry: view.place_rectangle(found.corners)?, class_title: found.label, tags })
 }
 
-fn class_title(label: &str) -> String {
-    let label = if label.is_empty() { UNNAMED_CLASS } else { label };
-    format!("{label}{BOX_SUFFIX}")
+fn class_title(name: &str, suffix: &str) -> String {
+    format!("{}{suffix}", if name.is_empty() { UNNAMED_CLASS } else { name })
+}
+
+fn image_tag(task: Task) -> &'static str {
+    if task == Task::Ocr { OCR_TAG } else { CAPTION_TAG }
+}
+
+fn notes(dropped: &[Dropped], truncated_answers: usize) -> Map<String, Value> {
+    let count = |of: fn(&Dropped) -> usize| dropped.iter().map(of).sum::<usize>();
+    let reasons = [
+        ("low_score", count(|dropped| dropped.low_score)),
+        ("too_small", count(|dropped| dropped.too_small)),
+        ("too_large", count(|dropped| dropped.too_large)),
+        ("repeated", count(|dropped| dropped.repeated)),
+    ];
+    let reasons: Map<String, Value> =
+        reasons.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    let mut notes = Map::new();
+    if !reasons.is_empty() {
+        notes.insert("dropped_boxes".to_owned(), Value::Object(reasons));
+    }
+    if truncated_answers > 0 {
+        notes.insert("truncated_answers".to_owned(), json!(truncated_answers));
+    }
+    notes
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    const VIEW: View = View { size: PictureSize { width: 200, height: 100 }, left: 0, top: 0 };
-
-    fn rules(filter: BoxFilter) -> ScoreRules {
-        ScoreRules { tag: false, filter }
-    }
-
-    fn no_rules() -> ScoreRules {
-        rules(BoxFilter::default())
-    }
-
-    fn found(label: &str, corners: [f64; 4], score: Option<f64>) -> LabelledBox {
-        LabelledBox { label: label.to_owned(), corners, score }
-    }
-
-    fn read(boxes: Vec<LabelledBox>, class: Option<&str>, view: View, rules: ScoreRules) -> Vec<Label> {
-        read_labels(vec![NamedAnswer { class, answer: Answer::Boxes(boxes) }], view, rules).unwrap()
-    }
-
-    #[test]
-    fn labels_are_named_after_their_text_or_the_class() {
-        let boxes = vec![found("a cat ", [0.0, 0.0, 9.0, 9.0], None), found("", [0.0, 0.0, 9.0, 9.0], None)];
-        let titles =
-            |class| read(boxes.clone(), class, VIEW, no_rules()).into_iter().map(|l| l.class_title).collect::<Vec<_>>();
-        assert_eq!(titles(None), ["a cat _bbox", "object_bbox"]);
-        assert_eq!(titles(Some("Pet")), ["Pet_bbox", "Pet_bbox"]);
-        assert_eq!(titles(Some("")), ["object_bbox", "object_bbox"]);
-    }
-
-    #[test]
-    fn inverted_boxes_go_and_points_and_duplicates_stay() {
-        let boxes = vec![
-            found("a", [10.0, 0.0, 5.0, 9.0], None),
-            found("a", [0.0, 9.0, 5.0, 8.0], None),
-            found("a", [5.0, 5.0, 5.0, 5.0], None),
-            found("a", [5.0, 5.0, 5.0, 5.0], None),
-        ];
-        for class in [None, Some("Pet")] {
-            assert_eq!(read(boxes.clone(), class, VIEW, no_rules()).len(), 2);
-        }
-    }
-
-    #[test]
-    fn boxes_are_clipped_to_the_view_and_moved_to_its_place() {
-        let view = View { left: 30, top: 40, ..VIEW };
-        let labels = read(vec![found("a", [-5.0, 2.5, 200.0, 99.9], None)], None, view, no_rules());
-        assert_eq!(labels.first().unwrap().rectangle.exterior(), [[30, 42], [229, 139]]);
-    }
-
-    #[test]
-    fn scores_are_shown_and_filter_on_demand() {
-        let corners = [0.0, 0.0, 9.0, 9.0];
-        let boxes = vec![found("a", corners, Some(0.9)), found("b", corners, Some(0.2)), found("c", corners, None)];
-        assert!(read(boxes.clone(), None, VIEW, no_rules()).iter().all(|label| label.tags.is_empty()));
-        let filter = BoxFilter { min_score: 0.5, ..BoxFilter::default() };
-        let labels = read(boxes, None, VIEW, ScoreRules { tag: true, filter });
-        assert_eq!(labels.iter().map(|l| l.class_title.as_str()).collect::<Vec<_>>(), ["a_bbox", "c_bbox"]);
-        assert_eq!(labels.first().unwrap().tags, [LabelTag::confidence(0.9)]);
-        assert_eq!(labels.last().unwrap().tags, []);
-    }
-
-    #[test]
-    fn whoever_filters_by_score_sees_it() {
-        let tag = |settings: serde_json::Value| {
-            let settings = InferenceSettings::parse(settings.as_object().unwrap().clone()).unwrap();
-            ScoreRules::from_settings(&settings).tag
-        };
-        assert!(tag(json!({"conf": 0.1})) && tag(json!({"scores": true})));
-        assert!(!tag(json!({})) && !tag(json!({"nms_iou": 0.5, "max_box_area": 0.5, "min_box_px": 5})));
-    }
-
-    #[test]
-    fn the_answers_for_one_class_are_filtered_together() {
-        let corners = [10.0, 10.0, 19.0, 19.0];
-        let answers = [("Pet", "cat", 0.4), ("Plant", "tree", 0.3), ("Pet", "dog", 0.5), ("Plant", "bush", 0.3)];
-        let labels = |filter| {
-            let answers = answers.map(|(class, label, score)| NamedAnswer {
-                class: Some(class),
-                answer: Answer::Boxes(vec![found(label, corners, Some(score))]),
-            });
-            let labels = read_labels(answers.into(), VIEW, ScoreRules { tag: true, filter }).unwrap();
-            labels.into_iter().map(|label| (label.class_title, label.tags[0].value.clone())).collect::<Vec<_>>()
-        };
-        let kept = |label: &str, score: f64| (format!("{label}_bbox"), json!(score));
-        let nms = BoxFilter { nms_iou: Some(0.5), ..BoxFilter::default() };
-        assert_eq!(labels(nms), [kept("Plant", 0.3), kept("Pet", 0.5)]);
-        assert_eq!(labels(BoxFilter::default()).len(), 4);
-    }
-
-    #[test]
-    fn boxes_are_judged_as_the_labels_show_them() {
-        let filter = |min_side_px| rules(BoxFilter { min_side_px, ..BoxFilter::default() });
-        let view = View { size: PictureSize { width: 200, height: 1000 }, ..VIEW };
-        for x1 in [-3.5, 0.5, 1.5, 9.49, 150.5] {
-            for x2 in [151.5, 152.5, 199.4, 199.5, 260.0] {
-                let boxes = vec![found("a", [x1, 0.0, x2, 999.0], None)];
-                let drawn = read(boxes.clone(), None, view, no_rules()).first().unwrap().rectangle.size().width as f64;
-                assert_eq!(read(boxes.clone(), None, view, filter(drawn)).len(), 1, "{x1} {x2}");
-                assert_eq!(read(boxes, None, view, filter(drawn + 0.1)).len(), 0, "{x1} {x2}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_answer_without_boxes_is_an_error() {
-        let named = NamedAnswer { class: None, answer: Answer::Text("a cat".to_owned()) };
-        assert!(read_labels(vec![named], VIEW, no_rules()).is_err());
-    }
-}
+#[path = "labels_tests.rs"]
+mod tests;

@@ -1,20 +1,32 @@
 //! One inference request: settings become prompts, the engine answers them, and the answers become annotations.
 //!
-//! The server and the command line call it; it knows nothing of HTTP.
+//! The server and the command line call it; it knows nothing of HTTP. A caller waits for few pictures and starts a run for
+//! many, which the queue then shows to whoever polls.
 
+mod caching;
 mod error;
 mod inquiry;
 mod labels;
+mod pictures;
 mod question;
+mod question_answering;
+mod queue;
+mod runs;
+mod settings;
+mod upload;
 mod uploads;
 
 pub use error::SessionError;
 pub use inquiry::Inquiry;
-pub use labels::{BOX_SUFFIX, ScoreRules};
-pub use question::{ClassPrompt, Question};
+pub use labels::{BOX_SUFFIX, Findings, POLYGON_SUFFIX, ScoreRules};
+pub use pictures::StoreSettings;
+pub use question::{ClassPrompt, Question, TaskText};
+pub use queue::{Exception, InferenceRequest, Progress, Queue, QueueSettings, RequestStatus, RunStage};
+pub use runs::VideoAnswer;
+pub use settings::SessionSettings;
 pub use uploads::Upload;
 
-use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,29 +35,17 @@ use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
 use self::inquiry::Turn;
-use self::question::list_tasks_with_boxes;
+use self::pictures::PictureStore;
+use self::question::list_tasks_with_labels;
+use self::runs::FileRoom;
 use self::uploads::{CheckedUpload, Decoder, size_of};
-use crate::engine::{Deployment, Engine, EngineError, Place, Run, Stage, Stats};
+use crate::engine::{Deployment, Engine, EngineError, ModelPlan, Place, Run, ServedModel, Stage, Stats};
 use crate::florence::image::Picture;
-use crate::media::DecodeOptions;
+use crate::media::{Fetcher, VideoSettings};
 use crate::supervisely::{
-    Annotation, ClassRegistry, ImageSize, InferenceState, Origin, Prediction, ProjectMeta, Rectangle, Regions,
+    ClassRegistry, ImageSize, InferenceSettings, InferenceState, Origin, Platform, PlatformAccess, PlatformError,
+    Prediction, ProjectMeta, Rectangle, Regions, Token,
 };
-
-/// Limits of a session.
-#[derive(Debug, Clone)]
-pub struct SessionSettings {
-    /// What is decoded.
-    pub decode: DecodeOptions,
-    /// How long a caller that waits for an answer is let wait.
-    pub deadline: Duration,
-}
-
-impl Default for SessionSettings {
-    fn default() -> Self {
-        Self { decode: DecodeOptions::default(), deadline: Duration::from_secs(120) }
-    }
-}
 
 /// What the platform calls a session: a served model and the classes that it has named so far.
 pub struct Session {
@@ -53,6 +53,16 @@ pub struct Session {
     classes: ClassRegistry,
     decoder: Decoder,
     deadline: Duration,
+    queue: Queue,
+    store: PictureStore,
+    file_room: FileRoom,
+    platforms: PlatformAccess,
+    fetcher: Fetcher,
+    video: VideoSettings,
+    picture_folder: Option<PathBuf>,
+    max_picture_bytes: usize,
+    task_id: Option<i64>,
+    shows_scores: bool,
 }
 
 /// Pictures of one request, which share a run and a deadline.
@@ -65,8 +75,51 @@ struct Batch<'a> {
 impl Session {
     /// A session on this engine.
     pub fn new(engine: Arc<dyn Engine>, settings: SessionSettings) -> Self {
-        let (decoder, deadline) = (Decoder::new(settings.decode), settings.deadline);
-        Self { engine, classes: ClassRegistry::new(), decoder, deadline }
+        Self {
+            engine,
+            classes: ClassRegistry::new(),
+            decoder: Decoder::new(settings.decode),
+            deadline: settings.deadline,
+            queue: Queue::new(settings.queue),
+            max_picture_bytes: settings.store.max_picture_bytes,
+            store: PictureStore::new(settings.store),
+            file_room: FileRoom::new(),
+            platforms: PlatformAccess::new(settings.platform),
+            fetcher: Fetcher::new(settings.fetch),
+            video: settings.video,
+            picture_folder: settings.picture_folder,
+            task_id: settings.task_id,
+            shows_scores: settings.shows_scores,
+        }
+    }
+
+    /// The platform's client for a request that named this token and this address, or neither.
+    ///
+    /// # Errors
+    /// There is no platform, or no token.
+    pub fn platform(&self, token: Option<Token>, address: Option<&str>) -> Result<Platform, PlatformError> {
+        self.platforms.client(token, address)
+    }
+
+    /// The requests that clients poll.
+    pub const fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Loads another model, which takes over from the one before; that one stays if it fails.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn deploy(&self, plan: ModelPlan) -> Result<ServedModel, SessionError> {
+        Ok(self.engine.deploy(plan).await?)
+    }
+
+    /// Takes the model off its device until the next request.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn freeze(&self) -> Result<(), SessionError> {
+        Ok(self.engine.freeze().await?)
     }
 
     /// What the engine has done so far.
@@ -97,7 +150,7 @@ impl Session {
         state: &Map<String, Value>,
     ) -> Result<Vec<Prediction>, SessionError> {
         let state = InferenceState::parse(state)?;
-        let inquiry = Inquiry::new(&state.settings)?;
+        let inquiry = self.inquiry(&state.settings)?;
         let places = self.engine.places();
         let batch = Batch { inquiry: &inquiry, run: places.open_run(), deadline: Instant::now() + self.deadline };
         let Some(first) = uploads.first() else { return Ok(vec![]) };
@@ -120,8 +173,24 @@ impl Session {
         let width = state.batch_size.min(self.engine.places().share_of_run());
         let predictions: Vec<Prediction> = stream::iter(jobs).buffered(width).try_collect().await?;
         // Only now, so that the order of the classes does not depend on which picture was done first.
-        predictions.iter().for_each(|prediction| self.register_classes(&prediction.annotation));
+        self.classes.register_all(predictions.iter().filter_map(|prediction| prediction.annotation.as_ref()));
         Ok(predictions)
+    }
+
+    /// Predicts the picture at an address.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the arguments, the address or the picture.
+    pub async fn infer_url(&self, url: &str, state: &Map<String, Value>) -> Result<Prediction, SessionError> {
+        // What is wrong with the arguments is told before anything is fetched.
+        self.inquiry(&InferenceState::parse(state)?.settings)?;
+        let bytes = self.fetcher.fetch(url).await?;
+        let name = url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let upload = Upload { name: name.to_owned(), bytes: Arc::new(bytes) };
+        let mut predictions = self.infer_uploads(vec![upload], state).await?;
+        let mut prediction = predictions.pop().ok_or(SessionError::NoPictures)?;
+        prediction.origin.url = Some(url.to_owned());
+        Ok(prediction)
     }
 
     /// Predicts one picture of a run, or the region of it that is given. Waits for a place, and has no deadline.
@@ -134,13 +203,12 @@ impl Session {
         region: Option<Rectangle>,
         inquiry: &Inquiry,
         run: Run,
-    ) -> Result<Annotation, SessionError> {
-        check_region(region, size_of(&picture))?;
+    ) -> Result<Findings, SessionError> {
         let place = self.engine.places().wait_in_run(run, picture.rgb().len() as u64).await?;
         let turn = Turn { engine: self.engine.as_ref(), place, deadline: None };
-        let annotation = inquiry.annotate(&turn, picture, region).await?;
-        self.register_classes(&annotation);
-        Ok(annotation)
+        let findings = self.look_at(&turn, picture, region, inquiry).await?;
+        self.classes.register(&findings.annotation);
+        Ok(findings)
     }
 
     /// A run of pictures for [`Self::infer_picture`].
@@ -165,12 +233,27 @@ impl Session {
         // Its room is taken until it is answered.
         let held = in_time(batch.deadline, Stage::Decoding, self.decoder.load(upload)).await?;
         let turn = Turn { engine: self.engine.as_ref(), place, deadline: Some(batch.deadline) };
-        let annotation = batch.inquiry.annotate(&turn, Arc::clone(&held.picture), region).await?;
-        Ok(Prediction::new(annotation, Origin::default()))
+        let Findings { annotation, notes } =
+            self.look_at(&turn, Arc::clone(&held.picture), region, batch.inquiry).await?;
+        Ok(Prediction::new(annotation, notes, Origin::default()))
     }
 
-    fn register_classes(&self, annotation: &Annotation) {
-        self.classes.register(annotation.objects.iter().map(|label| (label.class_title.as_str(), label.shape())));
+    /// Asks the model about a picture that has its turn.
+    async fn look_at(
+        &self,
+        turn: &Turn<'_>,
+        picture: Arc<Picture>,
+        region: Option<Rectangle>,
+        inquiry: &Inquiry,
+    ) -> Result<Findings, SessionError> {
+        check_region(region, size_of(&picture))?;
+        inquiry.investigate(turn, picture, region).await
+    }
+
+    /// What the settings ask.
+    fn inquiry(&self, settings: &InferenceSettings) -> Result<Inquiry, SessionError> {
+        let inquiry = Inquiry::new(settings)?;
+        Ok(if self.shows_scores { inquiry.showing_scores() } else { inquiry })
     }
 }
 
@@ -185,12 +268,18 @@ async fn in_time<T>(
 }
 
 fn check_regions(regions: &Regions, pictures: &[CheckedUpload]) -> Result<(), SessionError> {
-    if let Regions::PerPicture(regions) = regions
-        && regions.len() != pictures.len()
-    {
-        return Err(SessionError::RegionCount { regions: regions.len(), pictures: pictures.len() });
-    }
+    check_regions_count(regions, pictures.len())?;
     pictures.iter().enumerate().try_for_each(|(index, picture)| check_region(regions.of_picture(index), picture.size))
+}
+
+/// `rectangles` are one for each picture.
+fn check_regions_count(regions: &Regions, pictures: usize) -> Result<(), SessionError> {
+    match regions {
+        Regions::PerPicture(regions) if regions.len() != pictures => {
+            Err(SessionError::RegionCount { regions: regions.len(), pictures })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_region(region: Option<Rectangle>, size: ImageSize) -> Result<(), SessionError> {

@@ -11,11 +11,22 @@ const MAX_PROMPTS: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// One prompt; the answer names what it finds.
-    Prompt(String),
+    Prompt(TaskText),
+    /// A task about the region of interest, which the model is told instead of being shown nothing else.
+    Region(Task),
     /// A caption is asked for, and then where its phrases are.
     GroundedCaption(Task),
     /// A prompt for each class, asked together; the class names what its prompt finds.
     Classes(Vec<ClassPrompt>),
+}
+
+/// A task with the text that it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskText {
+    /// The task.
+    pub task: Task,
+    /// The caller's text, empty for tasks that take none.
+    pub text: String,
 }
 
 /// A prompt that looks for objects of a class.
@@ -23,38 +34,55 @@ pub enum Question {
 pub struct ClassPrompt {
     /// The class.
     pub class: String,
-    /// The prompt, task token included.
-    pub prompt: String,
+    /// What is asked.
+    pub prompt: TaskText,
+}
+
+impl TaskText {
+    /// Refuses here what the model's own prompt builder would refuse later, before any picture is decoded.
+    fn new(task: Task, text: &str) -> Result<Self, SessionError> {
+        let prompt = Self { task, text: text.to_owned() };
+        expand_prompt(&prompt.to_prompt())?;
+        Ok(prompt)
+    }
+
+    /// As the model's prompts are written, task token first.
+    pub fn to_prompt(&self) -> String {
+        format!("{}{}", self.task.token(), self.text)
+    }
 }
 
 impl Question {
     /// The question that the settings ask. A mapping goes before a text; a cascade has its own text.
     ///
     /// # Errors
-    /// A task without boxes, or one that does not take the text.
+    /// A mapping for a task that finds nothing which a class could name, or a task that does not take the text.
     pub fn from_settings(settings: &InferenceSettings) -> Result<Self, SessionError> {
         let task = grounding_or_single(settings.task_prompt);
-        if !gives_boxes(task) {
-            return Err(SessionError::TaskWithoutBoxes { task: settings.task_prompt });
-        }
         match (&settings.mapping, settings.task_prompt) {
+            (Some(_), _) if !gives_labels(task) => {
+                Err(SessionError::TaskWithoutLabels { task: settings.task_prompt })
+            }
             (Some(classes), _) => ask_for_classes(task, classes),
             (None, TaskPrompt::Cascade(caption)) => Ok(Self::GroundedCaption(caption)),
+            (None, TaskPrompt::Single(_)) if task.is_about_region() && settings.text.trim().is_empty() => {
+                Ok(Self::Region(task))
+            }
             // A text beside a task that takes none is left aside, as the original does with its default settings.
-            (None, TaskPrompt::Single(_)) if !task.takes_text() => Ok(Self::Prompt(task.token().to_owned())),
-            (None, TaskPrompt::Single(_)) => build_prompt(task, &settings.text).map(Self::Prompt),
+            (None, TaskPrompt::Single(_)) if !task.takes_text() => TaskText::new(task, "").map(Self::Prompt),
+            (None, TaskPrompt::Single(_)) => TaskText::new(task, &settings.text).map(Self::Prompt),
         }
     }
 }
 
 /// The prompt that asks where a caption's phrases are.
-pub(super) fn ground_caption(caption: &str) -> String {
-    format!("{}{caption}", Task::PhraseGrounding.token())
+pub(super) fn ground_caption(caption: &str) -> TaskText {
+    TaskText { task: Task::PhraseGrounding, text: caption.to_owned() }
 }
 
 /// The values of `task_prompt` whose answers become labels, separated by commas.
-pub(super) fn list_tasks_with_boxes() -> String {
-    TaskPrompt::list(TaskPrompt::all().filter(|value| gives_boxes(grounding_or_single(*value))))
+pub(super) fn list_tasks_with_labels() -> String {
+    TaskPrompt::list(TaskPrompt::all().filter(|value| gives_labels(grounding_or_single(*value))))
 }
 
 /// The task whose answer becomes the labels. Beside a mapping a cascade means plain grounding.
@@ -65,8 +93,8 @@ fn grounding_or_single(task_prompt: TaskPrompt) -> Task {
     }
 }
 
-fn gives_boxes(task: Task) -> bool {
-    matches!(task.answer_kind(), AnswerKind::LabelledBoxes | AnswerKind::PhraseGrounding | AnswerKind::Boxes)
+fn gives_labels(task: Task) -> bool {
+    task.answer_kind() != AnswerKind::PureText || task.is_about_region()
 }
 
 fn ask_for_classes(task: Task, classes: &[ClassPrompts]) -> Result<Question, SessionError> {
@@ -77,17 +105,10 @@ fn ask_for_classes(task: Task, classes: &[ClassPrompts]) -> Result<Question, Ses
     let mut questions = Vec::with_capacity(given);
     for ClassPrompts { class, prompts } in classes {
         for prompt in prompts {
-            questions.push(ClassPrompt { class: class.clone(), prompt: build_prompt(task, prompt)? });
+            questions.push(ClassPrompt { class: class.clone(), prompt: TaskText::new(task, prompt)? });
         }
     }
     Ok(Question::Classes(questions))
-}
-
-/// Refuses here what the model's own prompt builder would refuse later, before any picture is decoded.
-fn build_prompt(task: Task, text: &str) -> Result<String, SessionError> {
-    let prompt = format!("{}{text}", task.token());
-    expand_prompt(&prompt)?;
-    Ok(prompt)
 }
 
 #[cfg(test)]
@@ -100,8 +121,8 @@ mod tests {
         Question::from_settings(&settings)
     }
 
-    fn prompt(text: &str) -> Result<Question, SessionError> {
-        Ok(Question::Prompt(text.to_owned()))
+    fn prompt(task: Task, text: &str) -> Result<Question, SessionError> {
+        Ok(Question::Prompt(TaskText { task, text: text.to_owned() }))
     }
 
     #[test]
@@ -113,22 +134,25 @@ mod tests {
 
     #[test]
     fn a_text_is_grounded_as_it_is() {
-        assert_eq!(question(json!({"text": " two dogs"})), prompt("<CAPTION_TO_PHRASE_GROUNDING> two dogs"));
+        assert_eq!(question(json!({"text": " two dogs"})), prompt(Task::PhraseGrounding, " two dogs"));
         let empty = json!({"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": null});
-        assert_eq!(question(empty), prompt("<CAPTION_TO_PHRASE_GROUNDING>"));
+        assert_eq!(question(empty), prompt(Task::PhraseGrounding, ""));
     }
 
     #[test]
     fn tasks_without_input_leave_the_text_aside() {
-        assert_eq!(question(json!({"task_prompt": "<OD>", "text": "car"})), prompt("<OD>"));
-        assert_eq!(question(json!({"task_prompt": "<REGION_PROPOSAL>"})), prompt("<REGION_PROPOSAL>"));
+        assert_eq!(question(json!({"task_prompt": "<OD>", "text": "car"})), prompt(Task::ObjectDetection, ""));
+        assert_eq!(question(json!({"task_prompt": "<REGION_PROPOSAL>"})), prompt(Task::RegionProposal, ""));
     }
 
     #[test]
     fn a_mapping_asks_a_prompt_for_each_class() {
         let expected = Question::Classes(
-            [("Vehicle", "<CAPTION_TO_PHRASE_GROUNDING>car"), ("Plant", "<CAPTION_TO_PHRASE_GROUNDING>")]
-                .map(|(class, prompt)| ClassPrompt { class: class.to_owned(), prompt: prompt.to_owned() })
+            [("Vehicle", "car"), ("Plant", "")]
+                .map(|(class, text)| ClassPrompt {
+                    class: class.to_owned(),
+                    prompt: TaskText { task: Task::PhraseGrounding, text: text.to_owned() },
+                })
                 .to_vec(),
         );
         let mapping = json!({"Vehicle": "car", "Plant": null});
@@ -156,19 +180,26 @@ mod tests {
     }
 
     #[test]
-    fn tasks_without_boxes_are_refused_by_name() {
-        let error = question(json!({"task_prompt": "<OCR>"})).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            concat!(
-                "<OCR> gives no boxes; tasks that do are <OD>, <DENSE_REGION_CAPTION>, <REGION_PROPOSAL>, ",
-                "<CAPTION_TO_PHRASE_GROUNDING>, <CAPTION>+<CAPTION_TO_PHRASE_GROUNDING>, ",
-                "<DETAILED_CAPTION>+<CAPTION_TO_PHRASE_GROUNDING>, ",
-                "<MORE_DETAILED_CAPTION>+<CAPTION_TO_PHRASE_GROUNDING>"
-            )
-        );
-        for task in ["<CAPTION>", "<REGION_TO_SEGMENTATION>", "<OPEN_VOCABULARY_DETECTION>", "<OCR_WITH_REGION>"] {
-            assert!(question(json!({"task_prompt": task})).is_err(), "{task}");
+    fn every_task_can_be_asked() {
+        for task in Task::ALL {
+            let settings = json!({"task_prompt": task.token(), "text": ""});
+            match question(settings).unwrap() {
+                Question::Prompt(prompt) => assert_eq!(prompt.task, task),
+                Question::Region(found) => assert!(found == task && task.is_about_region()),
+                other => panic!("{other:?}"),
+            }
         }
+        let named = json!({"task_prompt": "<REGION_TO_CATEGORY>", "text": "<loc_1><loc_2><loc_3><loc_4>"});
+        assert_eq!(question(named), prompt(Task::RegionToCategory, "<loc_1><loc_2><loc_3><loc_4>"));
+    }
+
+    #[test]
+    fn a_class_cannot_name_a_caption() {
+        for task in ["<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>", "<OCR>"] {
+            let error = question(json!({"task_prompt": task, "mapping": {"a": null}})).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{task} finds nothing that a class of the mapping could name")), "{error}");
+            assert!(error.contains("<OCR_WITH_REGION>") && error.contains("<OD>"), "{error}");
+        }
+        assert!(question(json!({"task_prompt": "<OCR_WITH_REGION>", "mapping": {"a": null}})).is_ok());
     }
 }

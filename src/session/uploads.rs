@@ -65,6 +65,12 @@ pub(super) struct HeldPicture {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+impl HeldPicture {
+    pub(super) const fn new(picture: Arc<Picture>, share: Option<OwnedSemaphorePermit>) -> Self {
+        Self { picture, _share: share }
+    }
+}
+
 /// A number of pixels that all requests share.
 #[derive(Debug, Clone)]
 struct PixelBudget {
@@ -160,6 +166,14 @@ impl Decoder {
     pub(super) fn decoded_bytes(&self, bytes: &[u8]) -> u64 {
         let pixels = media::declared_pixels(bytes).unwrap_or(self.options.max_pixels);
         pixels.min(self.options.max_pixels) * BYTES_OF_PIXEL
+    }
+
+    /// Decodes a file whose name the caller knows.
+    pub(super) async fn decode_file(&self, bytes: Arc<Vec<u8>>) -> Result<HeldPicture, SessionError> {
+        self.decode(bytes).await.map_err(|fault| match fault {
+            Fault::Unreadable(reason) => SessionError::Unreadable { name: String::new(), reason },
+            Fault::Stopped => SessionError::Internal("decoding was cut off".to_owned()),
+        })
     }
 
     async fn decode_upload(self, upload: Upload) -> (Upload, Result<HeldPicture, Fault>) {

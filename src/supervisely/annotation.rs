@@ -1,9 +1,10 @@
 //! Annotations of one picture, in the JSON form of the platform's SDK.
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
-use super::geometry::{ImageSize, Rectangle};
+use super::geometry::ImageSize;
+use super::polygon::Geometry;
 use super::{CONFIDENCE_TAG, Shape};
 
 /// Everything that was found on a picture.
@@ -17,15 +18,15 @@ pub struct Annotation {
     pub tags: Vec<LabelTag>,
     /// The labels, in the model's order.
     pub objects: Vec<Label>,
-    /// Room for other tools, `{}` in a prediction.
+    /// Room for other tools: `{}`, or the labels' track ids in order where objects were tracked.
     #[serde(rename = "customBigData")]
-    pub custom_big_data: Map<String, Value>,
+    pub custom_big_data: Value,
 }
 
 impl Annotation {
     /// The annotation of a picture with these labels and nothing else.
     pub fn new(size: ImageSize, objects: Vec<Label>) -> Self {
-        Self { description: String::new(), size, tags: Vec::new(), objects, custom_big_data: Map::new() }
+        Self { description: String::new(), size, tags: Vec::new(), objects, custom_big_data: json!({}) }
     }
 }
 
@@ -47,6 +48,11 @@ impl LabelTag {
         let scale = 10_f64.powi(Self::CONFIDENCE_DECIMALS);
         Self { name: CONFIDENCE_TAG.to_owned(), value: Value::from((score * scale).round() / scale) }
     }
+
+    /// A tag that carries words.
+    pub fn text(name: &str, text: &str) -> Self {
+        Self { name: name.to_owned(), value: Value::from(text) }
+    }
 }
 
 /// One object on a picture.
@@ -57,13 +63,18 @@ pub struct Label {
     /// Its tags.
     pub tags: Vec<LabelTag>,
     /// Where it is.
-    pub rectangle: Rectangle,
+    pub geometry: Geometry,
 }
 
 impl Label {
     /// Geometry that its class must have.
     pub const fn shape(&self) -> Shape {
-        Shape::Rectangle
+        self.geometry.shape()
+    }
+
+    /// The score that its tag shows.
+    pub fn confidence(&self) -> Option<f64> {
+        self.tags.iter().find(|tag| tag.name == CONFIDENCE_TAG).and_then(|tag| tag.value.as_f64())
     }
 }
 
@@ -73,7 +84,7 @@ impl Serialize for Label {
             class_title: &self.class_title,
             description: "",
             tags: &self.tags,
-            points: Points { exterior: self.rectangle.exterior(), interior: [] },
+            points: Points { exterior: self.geometry.exterior(), interior: [] },
             geometry_type: self.shape(),
             shape: self.shape(),
             nn_created: true,
@@ -99,20 +110,21 @@ struct LabelJson<'a> {
 
 #[derive(Serialize)]
 struct Points {
-    exterior: [[i64; 2]; 2],
+    exterior: Vec<[i64; 2]>,
     interior: [[i64; 2]; 0],
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisely::Rectangle;
 
     #[test]
     fn the_json_has_the_fields_and_the_order_of_the_sdk() {
         let label = Label {
             class_title: "car_bbox".to_owned(),
             tags: vec![LabelTag::confidence(0.5)],
-            rectangle: Rectangle::from_corners([0.0, 0.0, 320.0, 240.0]).unwrap(),
+            geometry: Geometry::Rectangle(Rectangle::from_corners([0.0, 0.0, 320.0, 240.0]).unwrap()),
         };
         let annotation = Annotation::new(ImageSize { height: 480, width: 640 }, vec![label]);
         assert_eq!(

@@ -33,6 +33,11 @@ impl Rectangle {
         Some(Self { left: pixel(x1)?, top: pixel(y1)?, right: pixel(x2)?, bottom: pixel(y2)? })
     }
 
+    /// From whole pixels, in order.
+    pub(super) const fn from_pixels(left: i64, top: i64, right: i64, bottom: i64) -> Self {
+        Self { left, top, right, bottom }
+    }
+
     /// A region as callers write it: `{"points": {"exterior": [[x, y], [x, y]]}}` with two corners in any order.
     pub fn from_region_json(region: &Value) -> Option<Self> {
         let exterior = region.get("points")?.get("exterior")?.as_array()?;
@@ -93,6 +98,19 @@ impl Rectangle {
         }
     }
 
+    /// Intersection over union, counted in pixels.
+    pub fn iou(&self, other: &Self) -> f64 {
+        let width = self.right.min(other.right) - self.left.max(other.left) + 1;
+        let height = self.bottom.min(other.bottom) - self.top.max(other.top) + 1;
+        let common = (width.max(0) * height.max(0)) as f64;
+        common / (self.area() as f64 + other.area() as f64 - common)
+    }
+
+    const fn area(&self) -> i64 {
+        let size = self.size();
+        size.width * size.height
+    }
+
     /// `[[left, top], [right, bottom]]`, the order in which annotations hold the corners.
     pub const fn exterior(&self) -> [[i64; 2]; 2] {
         [[self.left, self.top], [self.right, self.bottom]]
@@ -151,6 +169,16 @@ mod tests {
         assert_eq!(region.size(), ImageSize { height: 100, width: 200 });
         assert!(region.fits(ImageSize { height: 150, width: 300 }));
         assert!(!region.fits(ImageSize { height: 149, width: 300 }));
+    }
+
+    #[test]
+    fn overlaps_are_counted_in_pixels() {
+        let rectangle = |corners| Rectangle::from_corners(corners).unwrap();
+        let square = rectangle([0.0, 0.0, 9.0, 9.0]);
+        assert_eq!(square.iou(&square), 1.0);
+        assert_eq!(square.iou(&rectangle([5.0, 0.0, 14.0, 9.0])), 50.0 / 150.0);
+        assert_eq!(square.iou(&rectangle([10.0, 0.0, 19.0, 9.0])), 0.0);
+        assert_eq!(square.iou(&rectangle([50.0, 50.0, 59.0, 59.0])), 0.0);
     }
 
     #[test]

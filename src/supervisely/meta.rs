@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::{CONFIDENCE_TAG, UNNAMED_CLASS};
+use super::{Annotation, CONFIDENCE_TAG, UNNAMED_CLASS};
 
 /// Geometry of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -13,6 +13,18 @@ use super::{CONFIDENCE_TAG, UNNAMED_CLASS};
 pub enum Shape {
     /// A box.
     Rectangle,
+    /// An outline.
+    Polygon,
+}
+
+impl Shape {
+    /// As the platform writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rectangle => "rectangle",
+            Self::Polygon => "polygon",
+        }
+    }
 }
 
 /// One class of the meta.
@@ -27,6 +39,26 @@ pub struct ObjectClass {
     pub color: String,
     geometry_config: EmptyObject,
     hotkey: String,
+}
+
+impl ObjectClass {
+    /// A class in a colour that follows from its name.
+    pub fn new(title: &str, shape: Shape) -> Self {
+        Self {
+            title: title.to_owned(),
+            description: String::new(),
+            shape,
+            color: hashed_color(title),
+            geometry_config: EmptyObject {},
+            hotkey: String::new(),
+        }
+    }
+
+    /// The same class under another name.
+    #[must_use]
+    pub fn renamed(&self, title: &str) -> Self {
+        Self { title: title.to_owned(), ..self.clone() }
+    }
 }
 
 /// One tag of the meta.
@@ -73,7 +105,7 @@ struct MultiView {
     is_synced: bool,
 }
 
-/// The classes that the model has named since it was deployed. Naming never takes a class away.
+/// The classes and tags that the model has used since it was deployed. Using never takes one away.
 #[derive(Debug)]
 pub struct ClassRegistry {
     table: Mutex<ClassTable>,
@@ -83,6 +115,8 @@ pub struct ClassRegistry {
 struct ClassTable {
     classes: Vec<ObjectClass>,
     titles: HashSet<String>,
+    /// Beside the one for scores.
+    tags: Vec<TagMeta>,
 }
 
 impl ClassRegistry {
@@ -97,21 +131,35 @@ impl ClassRegistry {
         Self { table: Mutex::new(table) }
     }
 
-    /// Adds the classes that are new, in the order given.
-    pub fn register<'a>(&self, classes: impl IntoIterator<Item = (&'a str, Shape)>) {
+    /// Adds the classes and tags of these annotations that are new, in their order.
+    pub fn register_all<'a>(&self, annotations: impl IntoIterator<Item = &'a Annotation>) {
+        annotations.into_iter().for_each(|annotation| self.register(annotation));
+    }
+
+    /// Adds the classes and tags of an annotation that are new, in its order.
+    pub fn register(&self, annotation: &Annotation) {
         let mut table = self.lock();
-        for (title, shape) in classes {
+        for label in &annotation.objects {
             if table.classes.len() < Self::MAX_CLASSES {
-                table.add(title, shape);
+                table.add(&label.class_title, label.shape());
             }
         }
+        let tags = annotation.tags.iter().chain(annotation.objects.iter().flat_map(|label| &label.tags));
+        tags.for_each(|tag| table.add_tag(&tag.name));
+    }
+
+    /// The class of this name as it stands in the meta.
+    pub fn class(&self, title: &str, shape: Shape) -> ObjectClass {
+        let known = self.lock().classes.iter().find(|class| class.title == title && class.shape == shape).cloned();
+        known.unwrap_or_else(|| ObjectClass::new(title, shape))
     }
 
     /// The meta as of now.
     pub fn project_meta(&self) -> ProjectMeta {
+        let table = self.lock();
         ProjectMeta {
-            classes: self.lock().classes.clone(),
-            tags: vec![TagMeta::confidence()],
+            classes: table.classes.clone(),
+            tags: std::iter::once(TagMeta::of(CONFIDENCE_TAG)).chain(table.tags.iter().cloned()).collect(),
             project_settings: ProjectSettings::default(),
         }
     }
@@ -129,6 +177,13 @@ impl Default for ClassRegistry {
 }
 
 impl ClassTable {
+    /// Our tags are a handful, so they are simply searched.
+    fn add_tag(&mut self, name: &str) {
+        if name != CONFIDENCE_TAG && self.tags.iter().all(|tag| tag.name != name) {
+            self.tags.push(TagMeta::of(name));
+        }
+    }
+
     fn add(&mut self, title: &str, shape: Shape) {
         if !self.titles.contains(title) {
             self.titles.insert(title.to_owned());
@@ -146,11 +201,22 @@ impl ClassTable {
 }
 
 impl TagMeta {
-    fn confidence() -> Self {
+    /// The same tag under another name.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    /// The meta of one of our tags: scores are numbers, all others are words.
+    pub fn of(name: &str) -> Self {
+        let (value_type, color) = match name {
+            CONFIDENCE_TAG => ("any_number", "#4A90D9".to_owned()),
+            name => ("any_string", hashed_color(name)),
+        };
         Self {
-            name: CONFIDENCE_TAG.to_owned(),
-            value_type: "any_number".to_owned(),
-            color: "#4A90D9".to_owned(),
+            name: name.to_owned(),
+            value_type: value_type.to_owned(),
+            color,
             hotkey: String::new(),
             applicable_type: "all".to_owned(),
             classes: Vec::new(),
@@ -199,6 +265,7 @@ fn fnv1a(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisely::{Geometry, ImageSize, Label, LabelTag, Rectangle};
     use serde_json::json;
 
     fn is_color(value: &str) -> bool {
@@ -221,12 +288,23 @@ mod tests {
         );
     }
 
+    fn annotation<'a>(titles: impl IntoIterator<Item = &'a str>) -> Annotation {
+        let size = ImageSize { height: 10, width: 10 };
+        let rectangle = Rectangle::from_corners([0.0, 0.0, 5.0, 5.0]).unwrap();
+        let label = |title: &str| Label {
+            class_title: title.to_owned(),
+            tags: vec![],
+            geometry: Geometry::Rectangle(rectangle),
+        };
+        Annotation::new(size, titles.into_iter().map(label).collect())
+    }
+
     #[test]
     fn classes_are_added_once_and_keep_their_colour() {
         let registry = ClassRegistry::new();
-        registry.register([("zebra_bbox", Shape::Rectangle), ("ox_bbox", Shape::Rectangle)]);
+        registry.register(&annotation(["zebra_bbox", "ox_bbox"]));
         let before = registry.project_meta();
-        registry.register([("ox_bbox", Shape::Rectangle), ("elk_bbox", Shape::Rectangle)]);
+        registry.register(&annotation(["ox_bbox", "elk_bbox"]));
         let after = registry.project_meta();
         assert_eq!(after.classes.get(..3), Some(before.classes.as_slice()));
         assert_eq!(after.classes.len(), 4);
@@ -236,9 +314,23 @@ mod tests {
     fn every_class_has_a_colour_and_the_set_is_bounded() {
         let registry = ClassRegistry::new();
         let titles: Vec<String> = (0..ClassRegistry::MAX_CLASSES + 5).map(|i| format!("class {i}")).collect();
-        registry.register(titles.iter().map(|title| (title.as_str(), Shape::Rectangle)));
+        registry.register(&annotation(titles.iter().map(String::as_str)));
         let meta = registry.project_meta();
         assert_eq!(meta.classes.len(), ClassRegistry::MAX_CLASSES);
         assert!(meta.classes.iter().all(|class| is_color(&class.color)));
+    }
+
+    #[test]
+    fn tags_join_when_they_are_used() {
+        let registry = ClassRegistry::new();
+        let mut captioned = annotation(["a_bbox"]);
+        captioned.tags = vec![LabelTag::text("caption", "a cat")];
+        captioned.objects[0].tags = vec![LabelTag::confidence(0.5), LabelTag::text("text", "EXIT")];
+        registry.register(&captioned);
+        registry.register(&captioned);
+        let tags: Vec<(String, String)> =
+            registry.project_meta().tags.into_iter().map(|tag| (tag.name, tag.value_type)).collect();
+        let expected = [("confidence", "any_number"), ("caption", "any_string"), ("text", "any_string")];
+        assert_eq!(tags, expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
     }
 }

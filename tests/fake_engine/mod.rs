@@ -7,7 +7,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use serde_json::Value;
 use serve_florence_2::engine::{
     BoxFuture, Deployment, Engine, EngineError, ModelPlan, PlaceLimits, Places, Reply, Request, ServedModel, Serving,
     Stage, Stats,
@@ -51,6 +53,8 @@ pub struct FakeEngine {
     /// Requests that were given up before their answer.
     given_up: Arc<AtomicUsize>,
     score: Option<f64>,
+    /// Whether there is something to be won by freezing.
+    can_freeze: bool,
 }
 
 impl FakeEngine {
@@ -62,7 +66,13 @@ impl FakeEngine {
             asked: Arc::default(),
             given_up: Arc::default(),
             score: Some(0.5),
+            can_freeze: true,
         }
+    }
+
+    /// The engine of the recordings: on a CPU, where there is nothing to free, and without scores unless `fake_score` says so.
+    pub fn recorded() -> Self {
+        Self { score: None, can_freeze: false, ..Self::new() }
     }
 
     /// An engine with that few places.
@@ -103,6 +113,14 @@ impl FakeEngine {
     }
 
     async fn answer_in_time(&self, request: Request) -> Result<Vec<Reply>, EngineError> {
+        let setting = |key| request.settings.get(key);
+        if let Some(seconds) = setting("fake_delay").and_then(Value::as_f64) {
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        }
+        if let Some(message) = setting("fake_error").and_then(Value::as_str) {
+            return Err(EngineError::Internal(message.to_owned()));
+        }
+        let score = setting("fake_score").and_then(Value::as_f64).or(self.score);
         let (width, height) = (request.picture.width().into(), request.picture.height().into());
         let mut index = 0;
         let mut replies = Vec::new();
@@ -110,37 +128,12 @@ impl FakeEngine {
             let answer = match phrase_of(prompt) {
                 Some(Phrase::HANG) => self.hang().await,
                 Some(Phrase::INVERT) => Ok(inverted_boxes()),
-                Some(phrase) => misbehave(phrase).map(|()| self.boxes(&[phrase], (width, height), &mut index)),
-                None => self.answer_task(prompt, (width, height), &mut index),
+                Some(phrase) => misbehave(phrase).map(|()| boxes(&[phrase], (width, height), &mut index, score)),
+                None => answer_task(prompt, (width, height), &mut index, score),
             }?;
             replies.push(Reply { ids: vec![], text: String::new(), answer, stop: StopReason::Stop });
         }
         Ok(replies)
-    }
-
-    fn answer_task(&self, prompt: &str, size: (i64, i64), index: &mut i64) -> Result<Answer, EngineError> {
-        let labels: Vec<&str> = match Task::of_prompt(prompt) {
-            Task::Caption => return Ok(Answer::Text("car, tree".to_owned())),
-            Task::DetailedCaption => return Ok(Answer::Text("car, tree, road".to_owned())),
-            Task::MoreDetailedCaption => return Ok(Answer::Text("car, tree, road, sky".to_owned())),
-            Task::PhraseGrounding => phrases(prompt.trim_start_matches(Task::PhraseGrounding.token())),
-            Task::ObjectDetection => vec!["car", "person"],
-            Task::DenseRegionCaption => vec!["green car parked on the street"],
-            Task::RegionProposal => vec!["", ""],
-            task => return Err(EngineError::Internal(format!("the fake knows no {}", task.token()))),
-        };
-        Ok(self.boxes(&labels, size, index))
-    }
-
-    fn boxes(&self, labels: &[&str], (width, height): (i64, i64), index: &mut i64) -> Answer {
-        let boxes = labels.iter().map(|label| {
-            let (x1, y1) = (*index * width / 10, *index * height / 10);
-            let (x2, y2) = ((x1 + width / 2).min(width - 1), (y1 + height / 2).min(height - 1));
-            *index += 1;
-            let corners = [x1, y1, x2, y2].map(|corner| corner as f64);
-            LabelledBox { label: (*label).to_owned(), corners, score: self.score }
-        });
-        Answer::Boxes(boxes.collect())
     }
 
     async fn hang(&self) -> Result<Answer, EngineError> {
@@ -170,12 +163,16 @@ impl Engine for FakeEngine {
 
     /// Any model is there at once.
     fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>> {
-        let model = ServedModel { name: plan.source.name(), ..served_model() };
+        let name = plan.source.name();
+        let model = ServedModel { source: format!("microsoft/{name}"), name, ..served_model() };
         self.set_deployment(Deployment::ready(model.clone()));
         Box::pin(async { Ok(model) })
     }
 
     fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        if !self.can_freeze {
+            return Box::pin(async { Err(EngineError::Device("there is nothing to free on a CPU".to_owned())) });
+        }
         let model = self.deployment().model().cloned();
         if let Some(model) = model.clone() {
             self.set_deployment(Deployment { serving: Serving::Frozen(model), ..Deployment::default() });
@@ -191,6 +188,37 @@ impl Engine for FakeEngine {
     fn stats(&self) -> Stats {
         Stats::default()
     }
+}
+
+fn answer_task(
+    prompt: &str,
+    size: (i64, i64),
+    index: &mut i64,
+    score: Option<f64>,
+) -> Result<Answer, EngineError> {
+    let labels: Vec<&str> = match Task::of_prompt(prompt) {
+        Task::Caption => return Ok(Answer::Text("car, tree".to_owned())),
+        Task::DetailedCaption => return Ok(Answer::Text("car, tree, road".to_owned())),
+        Task::MoreDetailedCaption => return Ok(Answer::Text("car, tree, road, sky".to_owned())),
+        Task::FreeText => return Ok(Answer::Text(format!("answer to {prompt}"))),
+        Task::PhraseGrounding => phrases(prompt.trim_start_matches(Task::PhraseGrounding.token())),
+        Task::ObjectDetection => vec!["car", "person"],
+        Task::DenseRegionCaption => vec!["green car parked on the street"],
+        Task::RegionProposal => vec!["", ""],
+        task => return Err(EngineError::Internal(format!("the fake knows no {}", task.token()))),
+    };
+    Ok(boxes(&labels, size, index, score))
+}
+
+fn boxes(labels: &[&str], (width, height): (i64, i64), index: &mut i64, score: Option<f64>) -> Answer {
+    let boxes = labels.iter().map(|label| {
+        let (x1, y1) = (*index * width / 10, *index * height / 10);
+        let (x2, y2) = ((x1 + width / 2).min(width - 1), (y1 + height / 2).min(height - 1));
+        *index += 1;
+        let corners = [x1, y1, x2, y2].map(|corner| corner as f64);
+        LabelledBox { label: (*label).to_owned(), corners, score }
+    });
+    Answer::Boxes(boxes.collect())
 }
 
 /// The model that the recordings were made with.

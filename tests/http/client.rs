@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use image::{DynamicImage, ImageFormat};
 use serde_json::{Value, json};
-use serve_florence_2::server::{AppState, Identity, router};
+use serve_florence_2::server::{AppState, DeployDefaults, Identity, router};
 use serve_florence_2::session::{Session, SessionSettings};
 use tower::ServiceExt;
 
@@ -46,7 +46,8 @@ impl TestServer {
     pub fn start_with(engine: FakeEngine, settings: SessionSettings) -> Self {
         let session = Session::new(Arc::new(engine.clone()), settings);
         let identity = Identity { app_name: "Serve Florence-2".to_owned(), session_id: Some(777), production: true };
-        Self { router: router(AppState::new(session, identity, published_models())), engine }
+        let state = AppState::new(session, identity, published_models(), DeployDefaults::default());
+        Self { router: router(state, None), engine }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

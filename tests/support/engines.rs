@@ -33,7 +33,7 @@ pub fn single(engine: &ModelEngine, picture: &Arc<Picture>, prompts: &[&str]) ->
 fn request(place: Arc<Place>, picture: &Arc<Picture>, prompts: &[&str]) -> Request {
     let prompts = prompts.iter().map(|prompt| (*prompt).to_owned()).collect();
     let options = GenerationOptions { max_new_tokens: MAX_NEW_TOKENS, ..Default::default() };
-    Request { picture: Arc::clone(picture), prompts, options, deadline: None, place }
+    Request { picture: Arc::clone(picture), prompts, options, deadline: None, place, settings: Arc::default() }
 }
 
 /// Asks about a single picture.

@@ -9,11 +9,13 @@ mod filter;
 mod parse;
 mod polygons;
 mod quads;
+mod region;
 mod scan;
 
 pub use cleanup::clean_up;
 pub use filter::{BoxFilter, Dropped, Filtered};
 pub use parse::{PictureSize, parse};
+pub use region::{RegionAnswer, region_prompt};
 
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,12 +1,30 @@
-//! Predictions that the caller waits for.
+//! Predictions that the caller waits for, and the runs that it starts instead.
 
 use axum::Json;
 use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::super::envelope::Envelope;
 use super::super::error::ApiError;
 use super::super::form::UploadForm;
 use super::super::state::AppState;
-use crate::supervisely::Prediction;
+use super::super::video_form::VideoForm;
+use crate::session::VideoAnswer;
+use crate::supervisely::{Prediction, SettingsError};
+
+/// The original's words for runs over pictures, and over an uploaded video.
+const SCHEDULED: &str = "Scheduled inference task.";
+/// Its words for runs over projects, videos of the platform, and speed tests.
+const STARTED: &str = "Inference has started.";
+
+/// A run that was started.
+#[derive(Debug, Serialize)]
+pub(in crate::server) struct Started {
+    message: &'static str,
+    inference_request_uuid: String,
+}
 
 /// `POST /inference_image`: exactly one file, one prediction.
 pub(in crate::server) async fn infer_image(
@@ -33,4 +51,109 @@ async fn infer(app: &AppState, form: UploadForm) -> Result<Vec<Prediction>, ApiE
     app.served_model()?;
     let UploadForm { files, state, reservation: _held_until_answered } = form;
     Ok(app.session.infer_uploads(files, &state).await?)
+}
+
+/// `POST /inference_batch_async`.
+pub(in crate::server) async fn start_batch(
+    State(app): State<AppState>,
+    form: UploadForm,
+) -> Result<Json<Started>, ApiError> {
+    app.served_model()?;
+    let UploadForm { files, state, reservation } = form;
+    let inference_request_uuid = app.session.start_uploads(files, &state, reservation)?;
+    Ok(Json(Started { message: SCHEDULED, inference_request_uuid }))
+}
+
+/// `POST /inference_image_url`.
+pub(in crate::server) async fn infer_url(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Prediction>, ApiError> {
+    app.served_model()?;
+    let state = envelope.state()?;
+    let url = match state.get("image_url") {
+        Some(Value::String(url)) => url,
+        None | Some(Value::Null) => return Err(SettingsError::Missing { key: "image_url" }.into()),
+        Some(other) => return Err(SettingsError::invalid("image_url", "an address", other).into()),
+    };
+    Ok(Json(app.session.infer_url(url, state).await?))
+}
+
+/// `POST /inference_image_id`: the first picture that is named.
+pub(in crate::server) async fn infer_image_id(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Box<RawValue>>, ApiError> {
+    app.served_model()?;
+    let state = envelope.state()?;
+    Ok(Json(app.session.infer_image_id(|| envelope.platform(&app), state).await?))
+}
+
+/// `POST /inference_batch_ids`.
+pub(in crate::server) async fn infer_image_ids(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Vec<Box<RawValue>>>, ApiError> {
+    app.served_model()?;
+    let state = envelope.state()?;
+    Ok(Json(app.session.infer_image_ids(|| envelope.platform(&app), state).await?))
+}
+
+/// `POST /inference_image_id_async` and `POST /inference_batch_ids_async`.
+pub(in crate::server) async fn start_image_ids(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Started>, ApiError> {
+    app.served_model()?;
+    let inference_request_uuid = app.session.start_image_ids(|| envelope.platform(&app), envelope.state()?)?;
+    Ok(Json(Started { message: SCHEDULED, inference_request_uuid }))
+}
+
+/// `POST /inference_project_id_async`.
+pub(in crate::server) async fn start_project(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Started>, ApiError> {
+    app.served_model()?;
+    let inference_request_uuid = app.session.start_project(|| envelope.platform(&app), envelope.state()?)?;
+    Ok(Json(Started { message: STARTED, inference_request_uuid }))
+}
+
+/// `POST /run_speedtest`.
+pub(in crate::server) async fn start_speed_test(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Started>, ApiError> {
+    app.served_model()?;
+    let inference_request_uuid = app.session.start_speed_test(|| envelope.platform(&app), envelope.state()?).await?;
+    Ok(Json(Started { message: STARTED, inference_request_uuid }))
+}
+
+/// `POST /inference_video_id`.
+pub(in crate::server) async fn infer_video(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<VideoAnswer>, ApiError> {
+    app.served_model()?;
+    Ok(Json(app.session.infer_video(|| envelope.platform(&app), envelope.state()?).await?))
+}
+
+/// `POST /inference_video_id_async`.
+pub(in crate::server) async fn start_video(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Started>, ApiError> {
+    app.served_model()?;
+    let inference_request_uuid = app.session.start_video(|| envelope.platform(&app), envelope.state()?)?;
+    Ok(Json(Started { message: STARTED, inference_request_uuid }))
+}
+
+/// `POST /inference_video_async`.
+pub(in crate::server) async fn start_video_upload(
+    State(app): State<AppState>,
+    form: VideoForm,
+) -> Result<Json<Started>, ApiError> {
+    let VideoForm { file, state, reservation } = form;
+    let inference_request_uuid = app.session.start_video_upload(file, &state, reservation)?;
+    Ok(Json(Started { message: SCHEDULED, inference_request_uuid }))
 }

@@ -9,7 +9,8 @@ use super::super::envelope::Envelope;
 use super::super::error::ApiError;
 use super::super::state::AppState;
 use crate::engine::ServedModel;
-use crate::supervisely::{DEFAULT_SETTINGS_YAML, ProjectMeta, TASK_TYPE};
+use crate::supervisely::{DEFAULT_SETTINGS_YAML, ProjectMeta, TASK_TYPE, VideoArguments};
+use crate::tracking::TrackerSettings;
 
 /// Clients know three runtimes and ours is none of them, so this is the one that the original reports.
 const RUNTIME: &str = "PyTorch";
@@ -29,7 +30,7 @@ pub(in crate::server) async fn session_info(
         async_video_inference_support: true,
         tracking_on_videos_support: true,
         async_image_inference_support: true,
-        tracking_algorithms: ["botsort"],
+        tracking_algorithms: [VideoArguments::TRACKER],
         batch_inference_support: true,
         max_batch_size: None,
         task_type: TASK_TYPE,
@@ -56,6 +57,15 @@ pub(in crate::server) async fn deploy_info(
     _: Envelope,
 ) -> Result<Json<DeployInfo>, ApiError> {
     Ok(Json(DeployInfo::new(app.served_model()?, &app.models)))
+}
+
+/// `POST /get_tracking_settings`.
+pub(in crate::server) async fn tracking_settings(
+    State(app): State<AppState>,
+    _: Envelope,
+) -> Result<Json<Value>, ApiError> {
+    app.served_model()?;
+    Ok(Json(json!({ VideoArguments::TRACKER: TrackerSettings::default() })))
 }
 
 /// `POST /is_deployed`: the colon in the key and the unchanging text are the original's.

@@ -18,6 +18,25 @@ pub enum SettingsError {
         /// What it was, as JSON, shortened.
         found: String,
     },
+    /// An argument that the route cannot do without.
+    #[error("{key} is required")]
+    Missing {
+        /// The argument.
+        key: &'static str,
+    },
+    /// More than a request may ask for.
+    #[error("{key} holds {given}, at most {most} are allowed")]
+    TooMany {
+        /// The argument.
+        key: String,
+        /// What the caller asked for.
+        given: usize,
+        /// What is allowed.
+        most: usize,
+    },
+    /// No pictures are named; the text is the original's.
+    #[error("Image ids are not provided")]
+    NoImageIds,
     /// A task that no model has.
     #[error("task_prompt must be one of {}, not {given:?}", TaskPrompt::list_all())]
     UnknownTask {
@@ -30,7 +49,8 @@ impl SettingsError {
     /// Enough of a wrong value to recognise it by.
     const FOUND_CHARS: usize = 60;
 
-    pub(super) fn invalid(key: &str, expected: &'static str, found: &Value) -> Self {
+    /// A value that is not what it should be.
+    pub fn invalid(key: &str, expected: &'static str, found: &Value) -> Self {
         Self::InvalidValue { key: shorten(key), expected, found: shorten(&found.to_string()) }
     }
 

@@ -1,11 +1,16 @@
 //! What a caller may ask for: the arguments of an inference request, completed and checked.
 
+mod arguments;
 mod defaults;
 mod error;
 mod merge;
 mod read;
 mod task_prompt;
 
+pub use arguments::{
+    CacheArguments, FrameSelection, ImageIds, ProjectArguments, SpeedTestArguments, TrackerChoice, UploadArguments,
+    UploadMode, VideoArguments,
+};
 pub use defaults::DEFAULT_SETTINGS_YAML;
 pub use error::SettingsError;
 pub use task_prompt::TaskPrompt;
@@ -57,6 +62,8 @@ pub struct InferenceSettings {
     pub scores: bool,
     /// Which of the found boxes become labels.
     pub box_filter: BoxFilter,
+    /// Everything that the caller set, what has no meaning here included.
+    pub given: Map<String, Value>,
 }
 
 /// A class and the prompts that find its objects.
@@ -114,6 +121,7 @@ impl InferenceSettings {
             max_new_tokens: read::positive_integer(settings, "max_new_tokens")?,
             scores: read::boolean(settings, "scores")?.unwrap_or(false),
             box_filter: box_filter(settings)?,
+            given: settings.clone(),
         })
     }
 }
@@ -169,13 +177,17 @@ mod tests {
             "max_new_tokens": null, "rectangle": null, "rectangles": null, "nms_iou": null, "max_box_area": null,
             "min_box_px": null});
         let settings = parse(nulls).unwrap();
-        assert_eq!(settings, InferenceSettings { max_new_tokens: None, ..parse(json!({})).unwrap() });
+        let given = settings.given.clone();
+        assert_eq!(settings, InferenceSettings { max_new_tokens: None, given, ..parse(json!({})).unwrap() });
     }
 
     #[test]
     fn unknown_keys_are_ignored() {
         let noise = json!({"mode": "text_prompt", "tracking": true, "classes": ["a"], "inference_mode": "full_image"});
-        assert_eq!(parse(noise), parse(json!({})));
+        let settings = parse(noise).unwrap();
+        assert_eq!(settings.given["mode"], "text_prompt");
+        let given = settings.given.clone();
+        assert_eq!(settings, InferenceSettings { given, ..parse(json!({})).unwrap() });
     }
 
     #[test]

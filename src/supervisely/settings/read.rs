@@ -38,6 +38,69 @@ pub(super) fn positive_integer(settings: &Map<String, Value>, key: &str) -> Resu
     })
 }
 
+/// An id of the platform, as a number or as its digits.
+pub(super) fn id(state: &Map<String, Value>, key: &str) -> Result<Option<i64>, SettingsError> {
+    read(state, key, "a number", as_id)
+}
+
+/// Ids, one or a list of them.
+pub(super) fn ids(state: &Map<String, Value>, key: &str) -> Result<Option<Vec<i64>>, SettingsError> {
+    read(state, key, "a number or a list of numbers", |value| match value {
+        Value::Array(ids) => ids.iter().map(as_id).collect(),
+        id => as_id(id).map(|id| vec![id]),
+    })
+}
+
+fn as_id(value: &Value) -> Option<i64> {
+    let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A count or an index, 0 or more.
+pub(super) fn index(state: &Map<String, Value>, key: &str) -> Result<Option<u64>, SettingsError> {
+    read(state, key, "a whole number, 0 or more", |value| as_id(value)?.try_into().ok())
+}
+
+/// A time in seconds.
+pub(super) fn seconds(state: &Map<String, Value>, key: &str) -> Result<Option<f64>, SettingsError> {
+    read(state, key, "a number of seconds, 0 or more", |value| value.as_f64().filter(|seconds| *seconds >= 0.0))
+}
+
+/// An object.
+pub(super) fn object<'a>(
+    state: &'a Map<String, Value>,
+    key: &str,
+) -> Result<Option<&'a Map<String, Value>>, SettingsError> {
+    read(state, key, "an object", Value::as_object)
+}
+
+/// Whatever the list holds, each item read by `convert`.
+pub(super) fn list<T>(
+    state: &Map<String, Value>,
+    key: &str,
+    expected: &'static str,
+    convert: impl Fn(&Value) -> Option<T>,
+) -> Result<Option<Vec<T>>, SettingsError> {
+    read(state, key, expected, |value| value.as_array()?.iter().map(&convert).collect())
+}
+
+/// The first of several spellings that is there and not null.
+pub(super) fn first<T>(
+    keys: &[&str],
+    read: impl Fn(&str) -> Result<Option<T>, SettingsError>,
+) -> Result<Option<T>, SettingsError> {
+    for key in keys {
+        if let Some(value) = read(key)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
 pub(super) fn mapping(settings: &Map<String, Value>) -> Result<Option<Vec<ClassPrompts>>, SettingsError> {
     const EXPECTED: &str = "an object of classes with a prompt, a list of prompts or null each";
     let Some(classes) = read(settings, "mapping", EXPECTED, Value::as_object)? else { return Ok(None) };

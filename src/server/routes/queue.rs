@@ -1,0 +1,87 @@
+//! Runs under way: how far they are, their results, and their end.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use super::super::envelope::Envelope;
+use super::super::error::ApiError;
+use super::super::state::AppState;
+use super::status::memory;
+use crate::session::InferenceRequest;
+
+/// `POST /get_inference_progress`.
+pub(in crate::server) async fn progress(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    Ok(Json(find(&app, &envelope)?.status().progress_json()))
+}
+
+/// `POST /pop_inference_results`: the results are the caller's from now on.
+pub(in crate::server) async fn take_results(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    let request = find(&app, &envelope)?;
+    // The status first: a result that comes in between shows in the next answer, and no ended run hides one.
+    let status = request.status();
+    Ok(Json(status.results_json(json!(request.take_results()))))
+}
+
+/// `POST /get_inference_result`.
+pub(in crate::server) async fn final_result(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(find(&app, &envelope)?.final_result()))
+}
+
+/// `POST /get_preparing_progress`.
+pub(in crate::server) async fn preparing_progress(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(json!(find(&app, &envelope)?.status().progress)))
+}
+
+/// `POST /get_inference_status`.
+pub(in crate::server) async fn status(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    let mut status = find(&app, &envelope)?.peek().status_json();
+    status.extend(memory());
+    Ok(Json(status))
+}
+
+/// `POST /stop_inference`.
+pub(in crate::server) async fn stop(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Value>, ApiError> {
+    find(&app, &envelope)?.stop();
+    Ok(Json(json!({"message": "Inference will be stopped.", "success": true})))
+}
+
+/// `POST /clear_inference_request`: an unknown one is as good as cleared.
+pub(in crate::server) async fn clear(
+    State(app): State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Value>, ApiError> {
+    app.session.queue().clear(request_id(&envelope)?);
+    Ok(Json(json!({"success": true})))
+}
+
+fn find(app: &AppState, envelope: &Envelope) -> Result<Arc<InferenceRequest>, ApiError> {
+    Ok(app.session.queue().get(request_id(envelope)?)?)
+}
+
+/// The words are the original's.
+fn request_id(envelope: &Envelope) -> Result<&str, ApiError> {
+    let id = envelope.state.as_ref().and_then(|state| state.get("inference_request_uuid")).and_then(Value::as_str);
+    id.filter(|id| !id.is_empty())
+        .ok_or_else(|| ApiError::bad_request_text("Error: 'inference_request_uuid' is required."))
+}

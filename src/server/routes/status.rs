@@ -1,0 +1,46 @@
+//! What the server is doing, and freezing.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use super::super::envelope::Envelope;
+use super::super::state::AppState;
+use crate::engine::Serving;
+use crate::telemetry::{resident_bytes, total_memory_bytes};
+
+/// `POST /get_status`.
+pub(in crate::server) async fn status(State(app): State<AppState>, _: Envelope) -> Json<Map<String, Value>> {
+    let (message, current, total) = match app.session.queue().running() {
+        Some((current, total)) => ("Inferring model...", current, total),
+        None => ("Ready", 0, 1),
+    };
+    let progress = json!({"message": message, "current": current, "total": total});
+    let mut status = Map::from_iter([
+        ("is_deployed".to_owned(), json!(app.is_deployed())),
+        ("progress".to_owned(), progress),
+    ]);
+    status.extend(memory());
+    Json(status)
+}
+
+/// Memory in bytes, as the original tells it.
+pub(super) fn memory() -> [(String, Value); 2] {
+    let main = json!({"allocated": resident_bytes(), "total": total_memory_bytes()});
+    [("gpu_memory".to_owned(), json!({"allocated": null, "total": null})), ("ram_memory".to_owned(), main)]
+}
+
+/// `POST /freeze_model`: always 200, in the original's words.
+pub(in crate::server) async fn freeze(State(app): State<AppState>, _: Envelope) -> Json<Value> {
+    let message = match app.session.deployment().serving {
+        Serving::Frozen(_) => "Model is already frozen.",
+        Serving::Nothing | Serving::Ready(_) => match app.session.freeze().await {
+            Ok(()) => "Model is frozen.",
+            Err(error) => {
+                tracing::warn!(%error, "the model was not frozen");
+                "Failed to freeze model. Check the logs for details."
+            }
+        },
+    };
+    Json(json!({ "message": message }))
+}

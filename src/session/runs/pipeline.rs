@@ -1,0 +1,212 @@
+//! Many pictures on their way through the model: loaded ahead of it, predicted, and handed over behind it, all at once.
+//!
+//! Each stage runs ahead of the next by a bounded number of pictures. What fails for one picture is that picture's result.
+
+use std::sync::Arc;
+
+use futures_util::stream::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::super::inquiry::{Inquiry, Turn};
+use super::super::labels::Findings;
+use super::super::uploads::HeldPicture;
+use super::super::{Session, SessionError};
+use crate::engine::{Place, Run};
+use crate::florence::image::Picture;
+use crate::supervisely::{ClassRegistry, ImageSize, Origin, Prediction, Rectangle};
+use crate::tracking::GreyFrame;
+
+/// Loaded pictures that may wait for the model.
+const LOADED_AHEAD: usize = 16;
+/// Predictions that may wait to be handed over.
+const PREDICTED_AHEAD: usize = 64;
+/// Predictions that are handed over together.
+const DELIVERED_TOGETHER: usize = 32;
+
+/// A picture that is to be predicted.
+#[derive(Debug)]
+pub(in crate::session) struct Input {
+    /// Where it comes from.
+    pub(in crate::session) origin: Origin,
+    /// Its size as far as it is known without decoding it.
+    pub(in crate::session) size: ImageSize,
+    /// The part of it to look at.
+    pub(in crate::session) region: Option<Rectangle>,
+    /// The picture, or why there is none.
+    pub(in crate::session) content: Result<Content, SessionError>,
+}
+
+/// A picture's content, with its share of what may be held.
+#[derive(Debug)]
+pub(in crate::session) enum Content {
+    /// A file.
+    File(Arc<Vec<u8>>, Option<OwnedSemaphorePermit>),
+    /// Pixels.
+    Picture(Arc<Picture>, Option<OwnedSemaphorePermit>),
+}
+
+/// A picture that was predicted, or not.
+#[derive(Debug)]
+pub(in crate::session) struct Predicted {
+    pub(in crate::session) origin: Origin,
+    pub(in crate::session) size: ImageSize,
+    pub(in crate::session) result: Result<Findings, SessionError>,
+    /// What a tracker sees of it, where there is one.
+    pub(in crate::session) grey: Option<GreyFrame>,
+}
+
+impl Predicted {
+    /// The answer for clients.
+    pub(in crate::session) fn into_prediction(self) -> Prediction {
+        match self.result {
+            Ok(Findings { annotation, notes }) => Prediction::new(annotation, notes, self.origin),
+            Err(error) => Prediction::failed(self.size, self.origin, error.to_string()),
+        }
+    }
+}
+
+/// What a run does with predictions, in their order.
+pub(in crate::session) trait Sink: Send {
+    /// Takes some. An error ends the run.
+    fn deliver(
+        &mut self,
+        predicted: Vec<Predicted>,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send;
+}
+
+/// How a run goes through the model.
+pub(in crate::session) struct Course {
+    pub(in crate::session) inquiry: Arc<Inquiry>,
+    pub(in crate::session) run: Run,
+    /// Pictures with the model at a time.
+    pub(in crate::session) width: usize,
+    /// Told when nothing more is wanted.
+    pub(in crate::session) stop: CancellationToken,
+    /// Whether a tracker will look at the pictures as well.
+    pub(in crate::session) is_tracked: bool,
+}
+
+impl Session {
+    /// Predicts every input and hands the results to the sink, in order. When it is stopped, what is predicted by then is
+    /// still handed over.
+    ///
+    /// # Errors
+    /// The sink's, one that concerns more than a picture, or that of the first picture if every one failed.
+    pub(in crate::session) async fn predict_all(
+        &self,
+        inputs: impl Stream<Item = Input> + Send,
+        course: &Course,
+        sink: &mut impl Sink,
+    ) -> Result<(), SessionError> {
+        // Also told when the run fails, so that the other stages end.
+        let stop = course.stop.child_token();
+        let (loaded, to_predict) = mpsc::channel(LOADED_AHEAD);
+        let (predicted, to_deliver) = mpsc::channel(PREDICTED_AHEAD);
+        let load = forward(inputs.take_until(stop.clone().cancelled_owned()), loaded);
+        let predictions = received(to_predict)
+            .map(|input| self.predict_input(input, course, stop.clone()))
+            .buffered(course.width.max(1))
+            .filter_map(std::future::ready);
+        let predict = forward(predictions, predicted);
+        let deliver = async {
+            let result = deliver_all(to_deliver, sink, &self.classes).await;
+            // If it ended early, the others have nobody to work for.
+            stop.cancel();
+            result
+        };
+        let ((), (), result) = tokio::join!(load, predict, deliver);
+        result
+    }
+
+    /// Nothing once the run is stopped; a picture that the model is busy with is taken back from it.
+    async fn predict_input(&self, input: Input, course: &Course, stop: CancellationToken) -> Option<Predicted> {
+        let Input { origin, size, region, content } = input;
+        let name = origin.name.clone();
+        let mut grey = None;
+        let work = async {
+            let (place, picture) = self.take_picture(content?, course).await?;
+            grey = course.is_tracked.then(|| GreyFrame::of(&picture.picture));
+            let turn = Turn { engine: self.engine.as_ref(), place, deadline: None };
+            self.look_at(&turn, Arc::clone(&picture.picture), region, &course.inquiry).await
+        };
+        let result = stop.run_until_cancelled(work).await?.map_err(|error| match &name {
+            Some(name) => error.named(name),
+            None => error,
+        });
+        if result.as_ref().is_err_and(|error| !error.is_of_one_picture()) {
+            // The others would fail as well.
+            stop.cancel();
+        }
+        Some(Predicted { origin, size, result, grey })
+    }
+
+    /// A place with the model and then the pixels, which wait for nobody else once they are there.
+    async fn take_picture(
+        &self,
+        content: Content,
+        course: &Course,
+    ) -> Result<(Arc<Place>, HeldPicture), SessionError> {
+        let bytes = match &content {
+            Content::File(bytes, _) => self.decoder.decoded_bytes(bytes),
+            Content::Picture(picture, _) => picture.rgb().len() as u64,
+        };
+        let place = self.engine.places().wait_in_run(course.run, bytes).await?;
+        let picture = match content {
+            Content::File(bytes, _room) => self.decoder.decode_file(bytes).await?,
+            Content::Picture(picture, share) => HeldPicture::new(picture, share),
+        };
+        Ok((place, picture))
+    }
+}
+
+/// Sends everything along, until nobody listens any more.
+async fn forward<T: Send>(items: impl Stream<Item = T> + Send, target: mpsc::Sender<T>) {
+    let mut items = std::pin::pin!(items);
+    while let Some(item) = items.next().await {
+        if target.send(item).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn received<T: Send>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
+    futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
+}
+
+async fn deliver_all(
+    mut predicted: mpsc::Receiver<Predicted>,
+    sink: &mut impl Sink,
+    classes: &ClassRegistry,
+) -> Result<(), SessionError> {
+    // Failures are held back until something succeeds: if nothing does, the run fails instead of its pictures.
+    let mut failed = Vec::new();
+    let mut has_succeeded = false;
+    let mut together = Vec::new();
+    while predicted.recv_many(&mut together, DELIVERED_TOGETHER).await > 0 {
+        let mut ready = Vec::new();
+        for one in together.drain(..) {
+            // Here and not when it was found: the order of the classes is that of the pictures.
+            classes.register_all(one.result.as_ref().ok().map(|findings| &findings.annotation));
+            match &one.result {
+                Err(error) if !error.is_of_one_picture() => {
+                    sink.deliver(ready).await?;
+                    return Err(error.clone());
+                }
+                Err(_) if !has_succeeded => failed.push(one),
+                result => {
+                    has_succeeded |= result.is_ok();
+                    ready.append(&mut failed);
+                    ready.push(one);
+                }
+            }
+        }
+        if !ready.is_empty() {
+            sink.deliver(ready).await?;
+        }
+    }
+    match failed.into_iter().next() {
+        Some(Predicted { result: Err(error), .. }) if !has_succeeded => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,63 @@
+//! The real server, queue and platform client over an engine that answers by the rules of the recordings, without a model.
+//!
+//! It reads the variables that the platform sets (`SERVER_ADDRESS`, `API_TOKEN`, `TASK_ID`, `ENV`, `APP_NAME`) and needs
+//! nothing to be there when it starts.
+
+#[path = "mod.rs"]
+mod fake_engine;
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use serve_florence_2::engine::Deployment;
+use serve_florence_2::models::Catalog;
+use serve_florence_2::server::{AppState, DeployDefaults, Identity, path_prefix, router, serve};
+use serve_florence_2::session::{Session, SessionSettings};
+use serve_florence_2::telemetry;
+use tokio::net::TcpListener;
+
+use fake_engine::FakeEngine;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Port to listen on, at the loopback address
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// Serve no model until one is deployed
+    #[arg(long)]
+    undeployed: bool,
+    /// Host, or host:port, that /inference_image_url may fetch from although its address is not public
+    #[arg(long, value_name = "HOST")]
+    allow_fetch: Vec<serve_florence_2::media::AllowedHost>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::start();
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> std::io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
+    let engine = FakeEngine::recorded();
+    if arguments.undeployed {
+        engine.set_deployment(Deployment::default());
+    }
+    let identity = Identity::from_env();
+    let mut settings = SessionSettings { task_id: identity.session_id, shows_scores: true, ..SessionSettings::from_env() };
+    settings.fetch.allowed_hosts.clone_from(&arguments.allow_fetch);
+    let session = Session::new(Arc::new(engine), settings);
+    let models = Catalog::embedded().rows_for_clients();
+    let state = AppState::new(session, identity, models, DeployDefaults::default());
+    tracing::info!("listening on http://{}", listener.local_addr()?);
+    let ended = async { tokio::signal::ctrl_c().await.unwrap_or(()) };
+    serve(listener, router(state, path_prefix().as_deref()), ended).await
+}
