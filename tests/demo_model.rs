@@ -63,13 +63,13 @@ impl Tally {
 async fn boxes(session: &Session, picture: &Arc<Picture>, settings: Value) -> Vec<(String, [f64; 4])> {
     let settings = InferenceSettings::parse(settings.as_object().unwrap().clone()).unwrap();
     let inquiry = Inquiry::new(&settings).unwrap();
-    let annotation = session.infer_picture(Arc::clone(picture), None, &inquiry, session.open_run()).await.unwrap();
+    let found = session.infer_picture(Arc::clone(picture), None, &inquiry, session.open_run()).await.unwrap();
     let corners = |label: &serve_florence_2::supervisely::Label| {
         let [[left, top], [right, bottom]] = label.geometry.bounds().exterior();
         // The last pixel belongs to the box.
         [left as f64, top as f64, right as f64 + 1., bottom as f64 + 1.]
     };
-    annotation.objects.iter().map(|label| (label.class_title.clone(), corners(label))).collect()
+    found.annotation.objects.iter().map(|label| (label.class_title.clone(), corners(label))).collect()
 }
 
 #[tokio::test]

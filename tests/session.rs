@@ -22,7 +22,10 @@ async fn infer(session: &Session, settings: Value) -> Result<Annotation, Session
     let settings = InferenceSettings::parse(settings.as_object().unwrap().clone())?;
     let inquiry = Inquiry::new(&settings)?;
     let picture = Arc::new(Picture::new(100, 80, vec![0; 100 * 80 * 3]).unwrap());
-    session.infer_picture(picture, settings.regions.of_picture(0), &inquiry, session.open_run()).await.map(|found| found.annotation)
+    session
+        .infer_picture(picture, settings.regions.of_picture(0), &inquiry, session.open_run())
+        .await
+        .map(|found| found.annotation)
 }
 
 fn boxes(annotation: &Annotation) -> Vec<(&str, [[i64; 2]; 2])> {

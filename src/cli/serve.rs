@@ -39,7 +39,13 @@ pub fn run(args: &ServeArgs) -> CliResult<()> {
         let session = Session::new(Arc::new(engine.clone()), args.session_settings(identity.session_id)?);
         let defaults = DeployDefaults { devices: plan.devices.clone(), precision: plan.precision };
         let state = AppState::new(session, identity, Catalog::embedded().rows_for_clients(), defaults);
+        let running = state.session();
         let router = router(state, path_prefix().as_deref());
+        let shutdown = async move {
+            ended().await;
+            // What runs hold of the platform and the disk is let go; their callers can read how far they came until the end.
+            running.queue().stop_all();
+        };
         tracing::info!("listening on http://{}", listener.local_addr().unwrap_or(address));
         let loader = engine.clone();
         // A failure is logged, and told to whoever asks.
@@ -51,7 +57,7 @@ pub fn run(args: &ServeArgs) -> CliResult<()> {
             reason
         };
         tokio::select! {
-            result = serve(listener, router, ended()) => {
+            result = serve(listener, router, shutdown) => {
                 result.map_err(|error| CliError::Failed(error.to_string()))
             }
             // Started anew, the process may find the device working again.

@@ -61,6 +61,8 @@ counters! {
     run_actions,
     /// Tokens of the answers that were handed over.
     tokens,
+    /// Microseconds that replicas have spent on actions, all replicas together.
+    busy_micros,
     /// Answers that are being written now.
     writing,
     /// Steps and passes that failed and were tried again in halves.

@@ -109,7 +109,8 @@ impl<K: Eq + Hash + Clone> FileCache<K> {
         let mut entries = self.lock();
         entries.expire(self.settings.lifetime);
         entries.remove(&key);
-        while entries.by_key.len() >= self.settings.max_files.max(1) || entries.bytes + length > self.settings.max_bytes {
+        while entries.by_key.len() >= self.settings.max_files.max(1) || entries.bytes + length > self.settings.max_bytes
+        {
             if !entries.remove_oldest() {
                 break;
             }
@@ -206,7 +207,10 @@ mod tests {
         cache.insert_bytes(2, b"two").unwrap();
         assert_eq!(content(&cache, 1).as_deref(), Some(&b"one"[..]));
         cache.insert_bytes(3, b"three").unwrap();
-        assert_eq!((content(&cache, 1).is_some(), content(&cache, 2), content(&cache, 3).is_some()), (true, None, true));
+        assert_eq!(
+            (content(&cache, 1).is_some(), content(&cache, 2), content(&cache, 3).is_some()),
+            (true, None, true)
+        );
         cache.insert_bytes(3, b"3").unwrap();
         assert_eq!(cache.held(), (2, 4));
     }

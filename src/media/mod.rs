@@ -8,16 +8,16 @@ mod decode;
 mod draw;
 mod error;
 mod file_cache;
-mod placeholder;
 mod format;
 mod jpeg;
 mod jpeg_scans;
 mod orientation;
+mod placeholder;
 mod raster;
 
 pub use decode::{DecodeOptions, declared_pixels, decode};
 pub use draw::draw_labelled_boxes;
 pub use error::DecodeError;
 pub use file_cache::{CachedFile, FileCache, FileCacheSettings};
-pub use placeholder::*;
 pub use format::is_picture_name;
+pub use placeholder::*;

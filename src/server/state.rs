@@ -81,6 +81,11 @@ impl AppState {
         }
     }
 
+    /// The session, for whoever starts and stops the server.
+    pub fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session)
+    }
+
     /// The model that answers, or the error that says why there is none.
     pub(super) fn served_model(&self) -> Result<ServedModel, ApiError> {
         let deployment = self.session.deployment();

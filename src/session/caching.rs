@@ -60,7 +60,7 @@ impl Session {
             CacheArguments::Hashes(hashes) => {
                 for hashes in hashes.chunks(IMAGES_PER_DOWNLOAD) {
                     for (hash, bytes) in platform.download_by_hash(hashes, self.max_picture_bytes).await? {
-                        self.store.keep_by_hash(platform.address(), hash, &bytes).await;
+                        self.store.keep_by_hash(platform.address(), hash, &Arc::new(bytes)).await;
                     }
                 }
             }

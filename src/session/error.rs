@@ -5,8 +5,8 @@ use thiserror::Error;
 use crate::engine::EngineError;
 use crate::florence::task::PromptError;
 use crate::media::{FetchError, VideoError};
-use crate::tracking::TrackerSettingsError;
 use crate::supervisely::{NameConflict, PlatformError, SettingsError, TaskPrompt};
+use crate::tracking::TrackerSettingsError;
 
 /// Why an inference request has no predictions.
 #[derive(Debug, Clone, PartialEq, Error)]

@@ -198,8 +198,11 @@ fn notes(dropped: &[Dropped], truncated_answers: usize) -> Map<String, Value> {
         ("too_large", count(|dropped| dropped.too_large)),
         ("repeated", count(|dropped| dropped.repeated)),
     ];
-    let reasons: Map<String, Value> =
-        reasons.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    let reasons: Map<String, Value> = reasons
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.to_owned(), json!(count)))
+        .collect();
     let mut notes = Map::new();
     if !reasons.is_empty() {
         notes.insert("dropped_boxes".to_owned(), Value::Object(reasons));

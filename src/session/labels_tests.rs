@@ -95,7 +95,12 @@ fn the_answers_for_one_class_are_filtered_together() {
             named(Some(class), Task::PhraseGrounding, "", boxes)
         });
         let findings = read_all(answers.into(), VIEW, ScoreRules { tag: true, filter });
-        findings.annotation.objects.into_iter().map(|label| (label.class_title, label.tags[0].value.clone())).collect::<Vec<_>>()
+        findings
+            .annotation
+            .objects
+            .into_iter()
+            .map(|label| (label.class_title, label.tags[0].value.clone()))
+            .collect::<Vec<_>>()
     };
     let kept = |label: &str, score: f64| (format!("{label}_bbox"), json!(score));
     let nms = BoxFilter { nms_iou: Some(0.5), ..BoxFilter::default() };
@@ -110,7 +115,8 @@ fn boxes_are_judged_as_the_labels_show_them() {
     for x1 in [-3.5, 0.5, 1.5, 9.49, 150.5] {
         for x2 in [151.5, 152.5, 199.4, 199.5, 260.0] {
             let boxes = vec![found("a", [x1, 0.0, x2, 999.0], None)];
-            let drawn = read(boxes.clone(), None, view, no_rules()).first().unwrap().geometry.bounds().size().width as f64;
+            let drawn =
+                read(boxes.clone(), None, view, no_rules()).first().unwrap().geometry.bounds().size().width as f64;
             assert_eq!(read(boxes.clone(), None, view, filter(drawn)).len(), 1, "{x1} {x2}");
             assert_eq!(read(boxes, None, view, filter(drawn + 0.1)).len(), 0, "{x1} {x2}");
         }
@@ -192,13 +198,14 @@ fn words_about_a_region_become_its_label() {
 #[test]
 fn polygons_are_clipped_moved_and_judged_by_size() {
     let view = View { left: 30, top: 40, ..VIEW };
-    let instance = Instance { label: "a".to_owned(), polygons: vec![vec![-9.0, -9.0, 400.0, 0.0, 0.0, 400.0], square(5.0)] };
+    let instance =
+        Instance { label: "a".to_owned(), polygons: vec![vec![-9.0, -9.0, 400.0, 0.0, 0.0, 400.0], square(5.0)] };
     let replies =
         || vec![named(None, Task::ReferringExpressionSegmentation, "a", Answer::Instances(vec![instance.clone()]))];
     let findings = read_all(replies(), view, no_rules());
     assert_eq!(findings.annotation.objects[0].geometry.exterior(), [[30, 40], [229, 40], [30, 139]]);
     assert_eq!(findings.notes, Map::new());
-    let strict = rules(BoxFilter { min_side_px: 21.0, max_area_share: 0.9, ..BoxFilter::default() });
+    let strict = rules(BoxFilter { min_side_px: 21.5, max_area_share: 0.9, ..BoxFilter::default() });
     assert_eq!(read_all(replies(), view, strict).annotation.objects.len(), 0, "the square has 21 pixels a side");
 }
 

@@ -16,6 +16,9 @@ use crate::supervisely::{Address, DatasetRecord, ImageRecord, Origin, Platform, 
 /// Ids that are looked up together.
 const IDS_PER_LOOKUP: usize = 50;
 
+/// A file's content.
+pub(super) type FileBytes = Arc<Vec<u8>>;
+
 /// What a cached file is the content of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum FileKey {
@@ -53,7 +56,7 @@ impl PlatformImage {
 /// Fetches files, each once, and keeps them for a while.
 #[derive(Debug)]
 pub(super) struct PictureStore {
-    pictures: FileCache<FileKey>,
+    pictures: Arc<FileCache<FileKey>>,
     videos: FileCache<FileKey>,
     /// What is being fetched now: whoever wants the same waits for it.
     flights: Mutex<HashMap<FileKey, Weak<AsyncMutex<()>>>>,
@@ -88,7 +91,7 @@ impl Default for StoreSettings {
 impl PictureStore {
     pub(super) fn new(settings: StoreSettings) -> Self {
         Self {
-            pictures: FileCache::new(settings.pictures),
+            pictures: Arc::new(FileCache::new(settings.pictures)),
             videos: FileCache::new(settings.videos),
             flights: Mutex::default(),
             max_picture_bytes: settings.max_picture_bytes,
@@ -97,7 +100,7 @@ impl PictureStore {
     }
 
     /// A picture's file.
-    pub(super) async fn image(&self, platform: &Platform, record: &ImageRecord) -> Result<Vec<u8>, SessionError> {
+    pub(super) async fn image(&self, platform: &Platform, record: &ImageRecord) -> Result<FileBytes, SessionError> {
         if let Some(bytes) = self.cached_image(platform, record).await {
             return Ok(bytes);
         }
@@ -108,7 +111,7 @@ impl PictureStore {
         if let Some(bytes) = self.cached_image(platform, record).await {
             return Ok(bytes);
         }
-        let bytes = platform.download_image(record.id, self.max_picture_bytes).await?;
+        let bytes = Arc::new(platform.download_image(record.id, self.max_picture_bytes).await?);
         self.keep(key, &bytes).await;
         Ok(bytes)
     }
@@ -120,7 +123,7 @@ impl PictureStore {
         platform: &Platform,
         dataset_id: i64,
         records: &[&ImageRecord],
-    ) -> HashMap<i64, Vec<u8>> {
+    ) -> HashMap<i64, FileBytes> {
         let mut found = HashMap::new();
         let mut missing = Vec::new();
         for record in records {
@@ -135,6 +138,7 @@ impl PictureStore {
         match platform.download_images(dataset_id, &missing, self.max_picture_bytes).await {
             Ok(fetched) => {
                 for (id, bytes) in fetched {
+                    let bytes = Arc::new(bytes);
                     self.keep(FileKey::Image(platform.address().clone(), id), &bytes).await;
                     found.insert(id, bytes);
                 }
@@ -150,7 +154,7 @@ impl PictureStore {
         platform: &Platform,
         video_id: i64,
         frames: &[u64],
-    ) -> Result<Vec<(u64, Vec<u8>)>, SessionError> {
+    ) -> Result<Vec<(u64, FileBytes)>, SessionError> {
         let key = |frame| FileKey::Frame(platform.address().clone(), video_id, frame);
         let mut found = HashMap::new();
         for frame in frames {
@@ -161,6 +165,7 @@ impl PictureStore {
         let missing: Vec<u64> = frames.iter().copied().filter(|frame| !found.contains_key(frame)).collect();
         if !missing.is_empty() {
             for (frame, bytes) in platform.download_frames(video_id, &missing, self.max_picture_bytes).await? {
+                let bytes = Arc::new(bytes);
                 self.keep(key(frame), &bytes).await;
                 found.insert(frame, bytes);
             }
@@ -193,11 +198,11 @@ impl PictureStore {
     }
 
     /// Keeps the file of a picture that the platform knows by this hash.
-    pub(super) async fn keep_by_hash(&self, address: &Address, hash: String, bytes: &[u8]) {
+    pub(super) async fn keep_by_hash(&self, address: &Address, hash: String, bytes: &FileBytes) {
         self.keep(FileKey::Hash(address.clone(), hash), bytes).await;
     }
 
-    async fn cached_image(&self, platform: &Platform, record: &ImageRecord) -> Option<Vec<u8>> {
+    async fn cached_image(&self, platform: &Platform, record: &ImageRecord) -> Option<FileBytes> {
         let address = platform.address();
         if let Some(bytes) = self.read(&FileKey::Image(address.clone(), record.id)).await {
             return Some(bytes);
@@ -206,15 +211,16 @@ impl PictureStore {
     }
 
     /// A disk that fails is as good as an empty cache.
-    async fn read(&self, key: &FileKey) -> Option<Vec<u8>> {
+    async fn read(&self, key: &FileKey) -> Option<FileBytes> {
         let file = self.pictures.get(key)?;
         let bytes = spawn_blocking(move || file.read()).await.ok()?;
-        bytes.inspect_err(|error| tracing::warn!(%error, "a cached file cannot be read")).ok()
+        bytes.inspect_err(|error| tracing::warn!(%error, "a cached file cannot be read")).ok().map(Arc::new)
     }
 
-    async fn keep(&self, key: FileKey, bytes: &[u8]) {
-        // Pictures are small beside what is written without waiting for the disk.
-        if let Err(error) = self.pictures.insert_bytes(key, bytes) {
+    async fn keep(&self, key: FileKey, bytes: &FileBytes) {
+        let (pictures, bytes) = (Arc::clone(&self.pictures), Arc::clone(bytes));
+        let kept = spawn_blocking(move || pictures.insert_bytes(key, &bytes)).await;
+        if let Ok(Err(error)) = kept {
             tracing::warn!(%error, "a file cannot be kept");
         }
     }

@@ -60,9 +60,7 @@ impl Question {
     pub fn from_settings(settings: &InferenceSettings) -> Result<Self, SessionError> {
         let task = grounding_or_single(settings.task_prompt);
         match (&settings.mapping, settings.task_prompt) {
-            (Some(_), _) if !gives_labels(task) => {
-                Err(SessionError::TaskWithoutLabels { task: settings.task_prompt })
-            }
+            (Some(_), _) if !gives_labels(task) => Err(SessionError::TaskWithoutLabels { task: settings.task_prompt }),
             (Some(classes), _) => ask_for_classes(task, classes),
             (None, TaskPrompt::Cascade(caption)) => Ok(Self::GroundedCaption(caption)),
             (None, TaskPrompt::Single(_)) if task.is_about_region() && settings.text.trim().is_empty() => {
@@ -197,7 +195,10 @@ mod tests {
     fn a_class_cannot_name_a_caption() {
         for task in ["<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>", "<OCR>"] {
             let error = question(json!({"task_prompt": task, "mapping": {"a": null}})).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{task} finds nothing that a class of the mapping could name")), "{error}");
+            assert!(
+                error.starts_with(&format!("{task} finds nothing that a class of the mapping could name")),
+                "{error}"
+            );
             assert!(error.contains("<OCR_WITH_REGION>") && error.contains("<OD>"), "{error}");
         }
         assert!(question(json!({"task_prompt": "<OCR_WITH_REGION>", "mapping": {"a": null}})).is_ok());

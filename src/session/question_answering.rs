@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
 use super::inquiry::Turn;
-use super::pictures::look_up_images;
+use super::pictures::{FileBytes, look_up_images};
 use super::{Session, SessionError, in_time};
 use crate::engine::{Request, Stage};
 use crate::florence::generation::GenerationOptions;
@@ -68,7 +68,7 @@ impl Session {
         in_time(deadline, Stage::Waiting, async {
             let (name, file) = self.question_picture(source, platform).await?;
             let place = self.engine.places().take_single(self.decoder.decoded_bytes(&file))?;
-            let held = self.decoder.decode_file(Arc::new(file)).await.map_err(|error| error.named(&name))?;
+            let held = self.decoder.decode_file(file).await.map_err(|error| error.named(&name))?;
             let turn = Turn { engine: self.engine.as_ref(), place, deadline: Some(deadline) };
             let request = Request {
                 picture: Arc::clone(&held.picture),
@@ -89,7 +89,7 @@ impl Session {
         &self,
         source: Source,
         platform: Option<Platform>,
-    ) -> Result<(String, Vec<u8>), SessionError> {
+    ) -> Result<(String, FileBytes), SessionError> {
         match (source, platform) {
             (Source::Platform(id), Some(platform)) => {
                 let images = look_up_images(&platform, &[id]).await?;
@@ -103,13 +103,13 @@ impl Session {
                     name: "image_encoding".to_owned(),
                     reason: format!("it is not base64: {error}"),
                 })?;
-                Ok(("image_encoding".to_owned(), bytes))
+                Ok(("image_encoding".to_owned(), Arc::new(bytes)))
             }
             (Source::Path(path), _) => {
                 let root = self.picture_folder.clone().ok_or(SessionError::NoSuchPath)?;
                 let most = self.max_picture_bytes;
                 let read = spawn_blocking(move || read_inside(root, path, most)).await;
-                read.ok().flatten().map(|bytes| ("image_path".to_owned(), bytes)).ok_or(SessionError::NoSuchPath)
+                read.ok().flatten().map(|bytes| ("image_path".to_owned(), Arc::new(bytes))).ok_or(SessionError::NoSuchPath)
             }
             (Source::Platform(_), None) => Err(SessionError::NoPictureToAskAbout),
         }

@@ -50,7 +50,8 @@ impl SessionSettings {
         if let Some(seconds) = number("SMART_CACHE_TTL") {
             pictures.lifetime = Duration::from_secs(seconds);
         }
-        if let Some(folder) = variable("SMART_CACHE_CONTAINER_DIR").map(PathBuf::from).filter(|folder| folder.is_dir()) {
+        if let Some(folder) = variable("SMART_CACHE_CONTAINER_DIR").map(PathBuf::from).filter(|folder| folder.is_dir())
+        {
             pictures.folder.clone_from(&folder);
             settings.store.videos.folder = folder;
         }

@@ -110,7 +110,10 @@ mod tests {
         let origin = Origin { image_name: Some("a.png".to_owned()), ..Origin::default() };
         let uploaded = Prediction::new(Annotation::new(size, vec![]), Map::new(), origin.clone()).uploaded();
         let json = serde_json::to_value(uploaded).unwrap();
-        assert_eq!((&json["annotation"], &json["data"], &json["slides_data"]), (&Value::Null, &Value::Null, &json!({})));
+        assert_eq!(
+            (&json["annotation"], &json["data"], &json["slides_data"]),
+            (&Value::Null, &Value::Null, &json!({}))
+        );
         assert_eq!(json["image_name"], "a.png");
         let failed = serde_json::to_value(Prediction::failed(size, origin, "no picture".to_owned())).unwrap();
         assert_eq!((&failed["error"], &failed["annotation"]["objects"]), (&json!("no picture"), &json!([])));

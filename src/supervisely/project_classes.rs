@@ -120,7 +120,10 @@ mod tests {
     fn a_fitting_class_is_used_as_it_is() {
         let known = json!({"classes": [{"title": "a", "shape": "rectangle", "id": 5}, {"title": "b", "shape": "any"}]});
         let mut classes = classes(known);
-        assert_eq!((classes.admit_class(&class(" a ")), classes.admit_class(&class("b"))), (Ok("a".into()), Ok("b".into())));
+        assert_eq!(
+            (classes.admit_class(&class(" a ")), classes.admit_class(&class("b"))),
+            (Ok("a".into()), Ok("b".into()))
+        );
         assert_eq!(classes.to_store(), None);
     }
 

@@ -80,6 +80,9 @@ mod tests {
     fn an_annotation_keeps_its_size() {
         let annotation = Annotation::new(ImageSize { height: 3, width: 4 }, vec![]);
         let stored = Value::Object(annotation.to_stored(vec![json!(1)], vec![LabelTag::text("caption", "a")]));
-        assert_eq!((&stored["size"]["width"], &stored["objects"], &stored["tags"][0]["name"]), (&json!(4), &json!([1]), &json!("caption")));
+        assert_eq!(
+            (&stored["size"]["width"], &stored["objects"], &stored["tags"][0]["name"]),
+            (&json!(4), &json!([1]), &json!("caption"))
+        );
     }
 }

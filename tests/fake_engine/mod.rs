@@ -190,12 +190,7 @@ impl Engine for FakeEngine {
     }
 }
 
-fn answer_task(
-    prompt: &str,
-    size: (i64, i64),
-    index: &mut i64,
-    score: Option<f64>,
-) -> Result<Answer, EngineError> {
+fn answer_task(prompt: &str, size: (i64, i64), index: &mut i64, score: Option<f64>) -> Result<Answer, EngineError> {
     let labels: Vec<&str> = match Task::of_prompt(prompt) {
         Task::Caption => return Ok(Answer::Text("car, tree".to_owned())),
         Task::DetailedCaption => return Ok(Answer::Text("car, tree, road".to_owned())),

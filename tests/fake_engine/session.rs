@@ -3,6 +3,8 @@
 //! It reads the variables that the platform sets (`SERVER_ADDRESS`, `API_TOKEN`, `TASK_ID`, `ENV`, `APP_NAME`) and needs
 //! nothing to be there when it starts.
 
+#![allow(clippy::panic, reason = "the fake panics where it is asked to")]
+
 #[path = "mod.rs"]
 mod fake_engine;
 
@@ -10,6 +12,9 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use clap::Parser;
 use serve_florence_2::engine::Deployment;
 use serve_florence_2::models::Catalog;
@@ -52,12 +57,27 @@ async fn run(arguments: &Arguments) -> std::io::Result<()> {
         engine.set_deployment(Deployment::default());
     }
     let identity = Identity::from_env();
-    let mut settings = SessionSettings { task_id: identity.session_id, shows_scores: true, ..SessionSettings::from_env() };
+    let mut settings =
+        SessionSettings { task_id: identity.session_id, shows_scores: true, ..SessionSettings::from_env() };
     settings.fetch.allowed_hosts.clone_from(&arguments.allow_fetch);
+    let forgetful = engine.clone();
     let session = Session::new(Arc::new(engine), settings);
     let models = Catalog::embedded().rows_for_clients();
     let state = AppState::new(session, identity, models, DeployDefaults::default());
+    let router = router(state, path_prefix().as_deref());
+    let router = router.layer(from_fn_with_state(forgetful, forget_after_failure));
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let ended = async { tokio::signal::ctrl_c().await.unwrap_or(()) };
-    serve(listener, router(state, path_prefix().as_deref()), ended).await
+    serve(listener, router, ended).await
+}
+
+/// The recorded server has no model any more after a deployment that failed. The real one keeps the model before it, but the
+/// recordings follow one another on one server and begin where the last one ended.
+async fn forget_after_failure(State(engine): State<FakeEngine>, request: Request, next: Next) -> Response {
+    let is_deployment = request.uri().path().ends_with("/deploy_from_api");
+    let response = next.run(request).await;
+    if is_deployment && !response.status().is_success() {
+        engine.set_deployment(Deployment::default());
+    }
+    response
 }

@@ -128,7 +128,8 @@ async fn settings_that_no_model_can_follow_are_explained() {
     let server = TestServer::start();
     let message = refuse(&server, json!({"task_prompt": "<NO_SUCH>"})).await;
     assert!(message.starts_with("task_prompt must be one of <OCR>, ") && message.contains("<OD>"), "{message}");
-    assert!(refuse(&server, json!({"task_prompt": "<OCR>"})).await.starts_with("<OCR> gives no boxes; tasks that do"));
+    let nameless = json!({"task_prompt": "<OCR>", "mapping": {"a": null}});
+    assert!(refuse(&server, nameless).await.starts_with("<OCR> finds nothing that a class of the mapping could name"));
     assert_eq!(refuse(&server, json!({"text": 5})).await, "text must be a string, not 5");
     assert_eq!(refuse(&server, json!({"conf": 2})).await, "conf must be a number from 0 to 1, not 2");
     assert_eq!(refuse(&server, json!({"nms_iou": "0.5"})).await, "nms_iou must be a number from 0 to 1, not \"0.5\"");

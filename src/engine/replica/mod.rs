@@ -8,7 +8,7 @@ mod task;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
@@ -112,12 +112,16 @@ impl Replica {
             Action::Wait => false,
         };
         self.parts.counters.run_actions.add(usize::from(is_for_runs));
+        let start = Instant::now();
         match action {
             Action::Wait => {}
             Action::See(kind, count) => self.see(kind, count),
             Action::Begin(kind, count) => self.begin(kind, count),
             Action::StepOf(kind) => self.step(Some(kind)),
             Action::StepAll => self.step(None),
+        }
+        if action != Action::Wait {
+            self.parts.counters.busy_micros.add(usize::try_from(start.elapsed().as_micros()).unwrap_or(usize::MAX));
         }
         self.tell_writing();
     }

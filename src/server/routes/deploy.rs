@@ -61,7 +61,9 @@ fn plan(app: &AppState, state: &Map<String, Value>) -> Result<ModelPlan, ApiErro
     only(parameters, "runtime", RUNTIME)?;
     let devices = match text(parameters, "device")? {
         None => app.deploy.devices.clone(),
-        Some(device) => device.parse().map_err(|reason| ApiError::bad_request(format!("device {device:?}: {reason}")))?,
+        Some(device) => {
+            device.parse().map_err(|reason| ApiError::bad_request(format!("device {device:?}: {reason}")))?
+        }
     };
     let source = source(state, parameters)?;
     Ok(ModelPlan { source, devices, precision: app.deploy.precision })
@@ -84,9 +86,9 @@ fn source(state: &Map<String, Value>, parameters: &Map<String, Value>) -> Result
 /// Refuses every value but the one that there is.
 fn only(parameters: &Map<String, Value>, key: &str, supported: &'static str) -> Result<(), ApiError> {
     match text(parameters, key)? {
-        Some(other) if !other.eq_ignore_ascii_case(supported) => {
-            Err(ApiError::bad_request(format!("{key} {other:?} is not supported by this server, only {supported:?} is")))
-        }
+        Some(other) if !other.eq_ignore_ascii_case(supported) => Err(ApiError::bad_request(format!(
+            "{key} {other:?} is not supported by this server, only {supported:?} is"
+        ))),
         _ => Ok(()),
     }
 }

@@ -46,6 +46,8 @@ fn render(stats: &Stats, is_ready: bool) -> String {
     for (name, help, value) in counters {
         page.one(name, "counter", help, value);
     }
+    let busy_s = stats.busy_micros as f64 / 1e6;
+    page.one("florence_busy_seconds_total", "counter", "Time that replicas were at work, all together.", busy_s);
     page.one("florence_answers_writing", "gauge", "Answers that are being written.", stats.writing);
     page.one("florence_feature_cache_bytes", "gauge", "Image features that are kept.", stats.feature_bytes);
     if let Some(bytes) = resident_bytes() {

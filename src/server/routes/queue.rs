@@ -58,19 +58,13 @@ pub(in crate::server) async fn status(
 }
 
 /// `POST /stop_inference`.
-pub(in crate::server) async fn stop(
-    State(app): State<AppState>,
-    envelope: Envelope,
-) -> Result<Json<Value>, ApiError> {
+pub(in crate::server) async fn stop(State(app): State<AppState>, envelope: Envelope) -> Result<Json<Value>, ApiError> {
     find(&app, &envelope)?.stop();
     Ok(Json(json!({"message": "Inference will be stopped.", "success": true})))
 }
 
 /// `POST /clear_inference_request`: an unknown one is as good as cleared.
-pub(in crate::server) async fn clear(
-    State(app): State<AppState>,
-    envelope: Envelope,
-) -> Result<Json<Value>, ApiError> {
+pub(in crate::server) async fn clear(State(app): State<AppState>, envelope: Envelope) -> Result<Json<Value>, ApiError> {
     app.session.queue().clear(request_id(&envelope)?);
     Ok(Json(json!({"success": true})))
 }

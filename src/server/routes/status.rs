@@ -16,10 +16,8 @@ pub(in crate::server) async fn status(State(app): State<AppState>, _: Envelope) 
         None => ("Ready", 0, 1),
     };
     let progress = json!({"message": message, "current": current, "total": total});
-    let mut status = Map::from_iter([
-        ("is_deployed".to_owned(), json!(app.is_deployed())),
-        ("progress".to_owned(), progress),
-    ]);
+    let mut status =
+        Map::from_iter([("is_deployed".to_owned(), json!(app.is_deployed())), ("progress".to_owned(), progress)]);
     status.extend(memory());
     Json(status)
 }

@@ -14,9 +14,7 @@ use super::super::upload::{PlatformSink, SourceDatasets};
 use super::super::{Session, SessionError, check_regions_count, in_time};
 use super::{Answers, Content, DOWNLOADS, Input};
 use crate::engine::Stage;
-use crate::supervisely::{
-    ImageIds, InferenceState, Platform, Prediction, Rectangle, Regions, UploadArguments,
-};
+use crate::supervisely::{ImageIds, InferenceState, Platform, Prediction, Rectangle, Regions, UploadArguments};
 
 /// A request about pictures by id, read in full.
 pub(super) struct IdRun {
@@ -70,7 +68,7 @@ impl Session {
         let size = image.record.image_size();
         let place = self.engine.places().take_single((size.width * size.height).unsigned_abs() * 3)?;
         let file = self.store.image(&run.platform, &image.record).await?;
-        let held = self.decoder.decode_file(Arc::new(file)).await.map_err(|error| error.named(&image.record.name))?;
+        let held = self.decoder.decode_file(file).await.map_err(|error| error.named(&image.record.name))?;
         let turn = Turn { engine: self.engine.as_ref(), place, deadline: Some(deadline) };
         let region = run.state.settings.regions.of_picture(0);
         let findings = self.look_at(&turn, Arc::clone(&held.picture), region, &inquiry).await?;
@@ -149,7 +147,7 @@ impl Session {
     async fn load_image(&self, platform: Platform, image: PlatformImage, region: Option<Rectangle>) -> Input {
         let room = self.file_room.take(image.record.size).await;
         let file = self.store.image(&platform, &image.record).await;
-        let content = file.map(|bytes| Content::File(Arc::new(bytes), room));
+        let content = file.map(|bytes| Content::File(bytes, room));
         Input { origin: image.origin(), size: image.record.image_size(), region, content }
     }
 }

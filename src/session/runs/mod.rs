@@ -43,10 +43,29 @@ impl FileRoom {
     /// Waits for room for a file of this size; a larger one than all of it waits until it is alone. None once the server goes
     /// down.
     async fn take(&self, bytes: Option<u64>) -> Option<OwnedSemaphorePermit> {
-        let bytes = bytes.unwrap_or(UNKNOWN_FILE_BYTES).clamp(1, AHEAD_BYTES);
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).ok()?;
-        Arc::clone(&self.units).acquire_many_owned(units).await.ok()
+        self.take_all(&[bytes]).await.pop().flatten()
     }
+
+    /// Waits for room for several files, and takes it in one go: whoever held some of it while it waits for more could wait for
+    /// somebody who does the same.
+    async fn take_all(&self, sizes: &[Option<u64>]) -> Vec<Option<OwnedSemaphorePermit>> {
+        let units: Vec<usize> = sizes.iter().map(|size| units_of(size.unwrap_or(UNKNOWN_FILE_BYTES))).collect();
+        let all = units.iter().sum::<usize>().min(units_of(AHEAD_BYTES));
+        let mut room = match u32::try_from(all) {
+            Ok(all) => Arc::clone(&self.units).acquire_many_owned(all).await.ok(),
+            Err(_) => None,
+        };
+        let shares = units.into_iter().map(|units| {
+            let left = room.as_mut()?;
+            left.split(units.min(left.num_permits()))
+        });
+        shares.collect()
+    }
+}
+
+/// A file of nothing takes some room as well.
+fn units_of(bytes: u64) -> usize {
+    bytes.clamp(1, AHEAD_BYTES).div_ceil(UNIT_BYTES) as usize
 }
 
 /// Results wait in the request until they are taken.
@@ -92,5 +111,25 @@ impl Session {
     /// From here on pictures are predicted.
     fn begin_running(request: &InferenceRequest, total: usize) {
         request.begin(RunStage::Running, total as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_taken_in_one_go_and_given_back_piece_by_piece() {
+        let room = FileRoom::new();
+        let total = room.units.available_permits();
+        let mut shares = room.take_all(&[Some(1), None, Some(10 * UNIT_BYTES)]).await;
+        assert_eq!(total - room.units.available_permits(), 1 + units_of(UNKNOWN_FILE_BYTES) + 10);
+        drop(shares.pop());
+        assert_eq!(total - room.units.available_permits(), 1 + units_of(UNKNOWN_FILE_BYTES));
+        drop(shares);
+        let all = room.take_all(&[Some(AHEAD_BYTES), Some(AHEAD_BYTES), Some(u64::MAX)]).await;
+        assert_eq!((all.len(), room.units.available_permits()), (3, 0), "no more than there is");
+        drop(all);
+        assert_eq!(room.units.available_permits(), total);
     }
 }

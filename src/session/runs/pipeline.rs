@@ -69,10 +69,7 @@ impl Predicted {
 /// What a run does with predictions, in their order.
 pub(in crate::session) trait Sink: Send {
     /// Takes some. An error ends the run.
-    fn deliver(
-        &mut self,
-        predicted: Vec<Predicted>,
-    ) -> impl Future<Output = Result<(), SessionError>> + Send;
+    fn deliver(&mut self, predicted: Vec<Predicted>) -> impl Future<Output = Result<(), SessionError>> + Send;
 }
 
 /// How a run goes through the model.
@@ -142,11 +139,7 @@ impl Session {
     }
 
     /// A place with the model and then the pixels, which wait for nobody else once they are there.
-    async fn take_picture(
-        &self,
-        content: Content,
-        course: &Course,
-    ) -> Result<(Arc<Place>, HeldPicture), SessionError> {
+    async fn take_picture(&self, content: Content, course: &Course) -> Result<(Arc<Place>, HeldPicture), SessionError> {
         let bytes = match &content {
             Content::File(bytes, _) => self.decoder.decoded_bytes(bytes),
             Content::Picture(picture, _) => picture.rgb().len() as u64,

@@ -85,16 +85,9 @@ impl Session {
             .flat_map(stream::iter)
     }
 
-    async fn load_group(
-        &self,
-        platform: Platform,
-        group: Vec<(usize, PlatformImage)>,
-        regions: Regions,
-    ) -> Vec<Input> {
-        let mut rooms = Vec::with_capacity(group.len());
-        for (_, image) in &group {
-            rooms.push(self.file_room.take(image.record.size).await);
-        }
+    async fn load_group(&self, platform: Platform, group: Vec<(usize, PlatformImage)>, regions: Regions) -> Vec<Input> {
+        let sizes: Vec<Option<u64>> = group.iter().map(|(_, image)| image.record.size).collect();
+        let rooms = self.file_room.take_all(&sizes).await;
         let records: Vec<&ImageRecord> = group.iter().map(|(_, image)| &image.record).collect();
         let dataset_id = records.first().map_or(0, |record| record.dataset_id);
         let mut files = match records.len() {
@@ -107,7 +100,7 @@ impl Session {
                 Some(file) => Ok(file),
                 None => self.store.image(&platform, &image.record).await,
             };
-            let content = file.map(|bytes| Content::File(Arc::new(bytes), room));
+            let content = file.map(|bytes| Content::File(bytes, room));
             let (origin, size) = (image.origin(), image.record.image_size());
             inputs.push(Input { origin, size, region: regions.of_picture(index), content });
         }

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::super::pictures::FileBytes;
 use super::super::queue::{InferenceRequest, RunStage};
 use super::super::{Session, SessionError};
 use super::project::find_project_images;
@@ -98,7 +99,7 @@ impl Session {
         request: &InferenceRequest,
         platform: &Platform,
         arguments: &SpeedTestArguments,
-    ) -> Result<Vec<Arc<Vec<u8>>>, SessionError> {
+    ) -> Result<Vec<FileBytes>, SessionError> {
         let mut images = find_project_images(platform, &arguments.project).await?.images;
         // No more than the batches will see.
         let wanted = arguments.batch_size.saturating_mul(arguments.iterations.saturating_add(arguments.warmup));
@@ -108,14 +109,14 @@ impl Session {
         let mut files = Vec::with_capacity(loads.len());
         let mut loads = stream::iter(loads).buffered(super::DOWNLOADS);
         while let Some(file) = loads.next().await {
-            files.push(Arc::new(file?));
+            files.push(file?);
             request.advance(1);
         }
         if files.is_empty() { Err(SessionError::NoPictures) } else { Ok(files) }
     }
 }
 
-fn test_input(file: Arc<Vec<u8>>) -> Input {
+fn test_input(file: FileBytes) -> Input {
     let (origin, size) = (Default::default(), crate::supervisely::ImageSize { height: 0, width: 0 });
     Input { origin, size, region: None, content: Ok(Content::File(file, None)) }
 }

@@ -31,7 +31,8 @@ impl TrackingRun {
             video.tracker = TrackerChoice::BotSort(settings);
         }
         let track_id = ["trackId", "track_id"].iter().find_map(|key| state.get(*key));
-        let track_id = track_id.map_or_else(String::new, |id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+        let track_id =
+            track_id.map_or_else(String::new, |id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
         let parsed = InferenceState::parse(state)?;
         let upload = UploadArguments::parse(state, &parsed.settings.given)?;
         Ok(Self { video_id: VideoArguments::video_id(state)?, track_id, video, state: parsed, upload })

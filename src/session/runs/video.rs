@@ -24,6 +24,8 @@ use crate::tracking::{Detection, Tracker, TrackerSettings};
 const MAX_SINGLE_FRAMES: u64 = 64;
 /// Frames of the platform in one download.
 const FRAMES_PER_DOWNLOAD: usize = 8;
+/// Bytes of a decoded pixel.
+const RGB_BYTES: i64 = 3;
 /// Score of a label that shows none, for the tracker.
 const UNKNOWN_SCORE: f64 = 1.0;
 
@@ -77,6 +79,10 @@ impl Video {
         Self { origin, size: record.image_size(), frames: record.file_meta.frames_count, frames_per_second }
     }
 
+    fn frame_bytes(&self) -> u64 {
+        (self.size.width * self.size.height * RGB_BYTES).unsigned_abs()
+    }
+
     fn input(&self, index: u64, content: Result<Content, SessionError>) -> Input {
         let origin = Origin { frame_index: i64::try_from(index).ok(), ..self.origin.clone() };
         Input { origin, size: self.size, region: None, content }
@@ -113,7 +119,8 @@ impl Session {
         platform: impl FnOnce() -> Result<Platform, SessionError>,
         state: &Map<String, Value>,
     ) -> Result<String, SessionError> {
-        let arguments = (VideoArguments::video_id(state)?, VideoArguments::parse(state)?, InferenceState::parse(state)?);
+        let arguments =
+            (VideoArguments::video_id(state)?, VideoArguments::parse(state)?, InferenceState::parse(state)?);
         self.check_inquiry(&arguments.2)?;
         check_tracker(&arguments.1)?;
         let platform = platform()?;
@@ -239,7 +246,7 @@ impl Session {
             async move {
                 let inputs: Vec<Input> = match self.store.frames(&platform, video_id, &frames).await {
                     Ok(files) => {
-                        let content = |bytes| Ok(Content::File(Arc::new(bytes), None));
+                        let content = |bytes| Ok(Content::File(bytes, None));
                         files.into_iter().map(|(index, bytes)| video.input(index, content(bytes))).collect()
                     }
                     Err(error) => frames.iter().map(|index| video.input(*index, Err(error.clone()))).collect(),
@@ -263,12 +270,14 @@ impl Session {
         // Ends with the first frame that cannot be read: there is no way past it.
         let frames = stream::unfold(Some((reader, video)), async |state| {
             let (mut reader, video) = state?;
+            // Pixels take far more room than files.
+            let room = self.file_room.take(Some(video.frame_bytes())).await;
             match reader.next().await {
                 Ok(None) => None,
                 Ok(Some(frame)) => {
                     let picture = Picture::new(frame.width, frame.height, frame.rgb);
                     let content = picture.map_err(|error| SessionError::Internal(error.to_string()));
-                    let content = content.map(|picture| Content::Picture(Arc::new(picture), None));
+                    let content = content.map(|picture| Content::Picture(Arc::new(picture), room));
                     Some((video.input(frame.index, content), Some((reader, video))))
                 }
                 Err(error) => Some((video.input(0, Err(error.into())), None)),

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::sources::SourceDatasets;
 use crate::session::SessionError;
-use crate::supervisely::{
-    DatasetRecord, NewDataset, NewImage, NewProject, Platform, UploadArguments,
-};
+use crate::supervisely::{DatasetRecord, NewDataset, NewImage, NewProject, Platform, UploadArguments};
 
 /// Datasets that may lie within each other: more would be a circle.
 const MAX_DEPTH: usize = 100;
@@ -88,20 +86,11 @@ impl Destination {
         parent.ok_or_else(|| SessionError::Internal(format!("dataset {source_id} has no copy")))
     }
 
-    async fn make_dataset(
-        &self,
-        platform: &Platform,
-        parent_id: Option<i64>,
-        name: &str,
-    ) -> Result<i64, SessionError> {
+    async fn make_dataset(&self, platform: &Platform, parent_id: Option<i64>, name: &str) -> Result<i64, SessionError> {
         for name in free_names(name) {
             if platform.datasets_named(self.project_id, parent_id, &name).await?.is_empty() {
-                let dataset = NewDataset {
-                    project_id: self.project_id,
-                    name,
-                    description: self.description.clone(),
-                    parent_id,
-                };
+                let dataset =
+                    NewDataset { project_id: self.project_id, name, description: self.description.clone(), parent_id };
                 return Ok(platform.add_dataset(&dataset).await?.id);
             }
         }
@@ -170,12 +159,8 @@ mod tests {
 
     #[test]
     fn copies_keep_their_names_as_long_as_they_are_free() {
-        let mut destination = Destination {
-            project_id: 1,
-            description: String::new(),
-            datasets: HashMap::new(),
-            names: HashMap::new(),
-        };
+        let mut destination =
+            Destination { project_id: 1, description: String::new(), datasets: HashMap::new(), names: HashMap::new() };
         let images = [(1, "a.png"), (2, "a.png"), (3, "a.png"), (4, "b")];
         let names = |images: Vec<NewImage>| images.into_iter().map(|image| image.name).collect::<Vec<_>>();
         let first = names(destination.name_copies(9, 5, &images));

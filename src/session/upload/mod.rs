@@ -133,7 +133,8 @@ impl<'a> PlatformSink<'a> {
             };
             merged.push((labelled.image_id, merge_labels(base, labelled.annotation, stored, least_iou)));
         }
-        let merged: Vec<(i64, Value)> = merged.into_iter().map(|(id, annotation)| (id, Value::Object(annotation))).collect();
+        let merged: Vec<(i64, Value)> =
+            merged.into_iter().map(|(id, annotation)| (id, Value::Object(annotation))).collect();
         Ok(self.platform.store_annotations(dataset_id, &merged).await?)
     }
 

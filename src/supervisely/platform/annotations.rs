@@ -27,11 +27,7 @@ impl Platform {
     ///
     /// # Errors
     /// The platform's.
-    pub async fn store_annotations(
-        &self,
-        dataset_id: i64,
-        annotations: &[(i64, Value)],
-    ) -> Result<(), PlatformError> {
+    pub async fn store_annotations(&self, dataset_id: i64, annotations: &[(i64, Value)]) -> Result<(), PlatformError> {
         let annotations: Vec<Value> = annotations
             .iter()
             .map(|(image_id, annotation)| json!({"imageId": image_id, "annotation": annotation}))

@@ -79,8 +79,7 @@ impl Platform {
     /// # Errors
     /// The platform's.
     pub async fn datasets(&self, project_id: i64) -> Result<Vec<DatasetRecord>, PlatformError> {
-        let body =
-            json!({"projectId": project_id, "filter": [], "recursive": true, "sort": "id", "sort_order": "asc"});
+        let body = json!({"projectId": project_id, "filter": [], "recursive": true, "sort": "id", "sort_order": "asc"});
         self.list("datasets.list", body).await
     }
 

@@ -144,7 +144,10 @@ mod tests {
     #[test]
     fn records_are_read_leniently() {
         let image: ImageRecord = serde_json::from_value(json!({"id": 1, "datasetId": 2})).unwrap();
-        assert_eq!((image.name.as_str(), image.size, image.image_size()), ("", None, ImageSize { height: 0, width: 0 }));
+        assert_eq!(
+            (image.name.as_str(), image.size, image.image_size()),
+            ("", None, ImageSize { height: 0, width: 0 })
+        );
         let video = json!({"id": 5, "datasetId": 2, "projectId": 3,
             "fileMeta": {"framesCount": 12, "width": 160, "height": 120, "duration": 2, "size": "31116"}});
         let video: VideoRecord = serde_json::from_value(video).unwrap();

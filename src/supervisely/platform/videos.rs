@@ -115,11 +115,7 @@ impl Platform {
     ///
     /// # Errors
     /// The platform's.
-    pub async fn add_video_objects(
-        &self,
-        video: &VideoRecord,
-        class_ids: &[i64],
-    ) -> Result<Vec<i64>, PlatformError> {
+    pub async fn add_video_objects(&self, video: &VideoRecord, class_ids: &[i64]) -> Result<Vec<i64>, PlatformError> {
         const METHOD: &str = "annotation-objects.bulk.add";
         let objects: Vec<Value> =
             class_ids.iter().map(|class_id| json!({"classId": class_id, "entityId": video.id})).collect();
@@ -156,12 +152,7 @@ impl Platform {
     ///
     /// # Errors
     /// The platform's.
-    pub async fn notify_tracking(
-        &self,
-        video_id: i64,
-        track_id: &str,
-        notice: &Notice,
-    ) -> Result<bool, PlatformError> {
+    pub async fn notify_tracking(&self, video_id: i64, track_id: &str, notice: &Notice) -> Result<bool, PlatformError> {
         let body = match notice {
             Notice::Progress { range: (first, last), current, total } => json!({
                 "type": "videos:fetch-figures-in-range",

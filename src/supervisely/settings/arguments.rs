@@ -258,9 +258,9 @@ impl FrameSelection {
         } else {
             video_frames.saturating_sub(self.start)
         };
-        let by_end = self.end.map(|end| {
-            if self.is_backward { self.start.saturating_sub(end) } else { end.saturating_sub(self.start) }
-        });
+        let by_end = self
+            .end
+            .map(|end| if self.is_backward { self.start.saturating_sub(end) } else { end.saturating_sub(self.start) });
         let by_duration = self.duration_s.zip(frames_per_second).map(|(duration, rate)| (duration * rate) as u64);
         let covered = self.count.or(by_end).or(by_duration).unwrap_or(there).min(there);
         covered.div_ceil(self.step.max(1))
@@ -420,7 +420,10 @@ mod tests {
         assert_eq!(parse(json!({"image_ids": [1, 2], "dataset_id": 5})), Ok(images));
         let frames = CacheArguments::Frames { video_id: 5, frames: vec![2, 3, 4, 9] };
         assert_eq!(parse(json!({"video_id": 5, "frame_ranges": [[4, 2], [9, 9]]})), Ok(frames));
-        assert_eq!(parse(json!({"video_id": 5, "frame_ranges": [[0, 1_000_000_000_u64]]})), Ok(CacheArguments::Video(5)));
+        assert_eq!(
+            parse(json!({"video_id": 5, "frame_ranges": [[0, 1_000_000_000_u64]]})),
+            Ok(CacheArguments::Video(5))
+        );
         assert_eq!(parse(json!({"video_id": 5})), Ok(CacheArguments::Video(5)));
         assert!(parse(json!({})).is_err());
         assert!(parse(json!({"video_id": 5, "frame_ranges": [[1]]})).is_err());
