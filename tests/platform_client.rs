@@ -49,12 +49,7 @@ fn status(status: u16) -> Answer {
     Answer { status, headers: vec![], body: body.to_string().into_bytes() }
 }
 
-async fn answer(
-    State(script): State<Script>,
-    Path(method): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn answer(State(script): State<Script>, Path(method): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
     let body = serde_json::from_slice(&body).unwrap();
     script.calls.lock().unwrap().push(Call { method: method.clone(), headers, body });
     let mut answers = script.answers.lock().unwrap();
@@ -169,7 +164,9 @@ async fn a_redirect_takes_the_token_nowhere() {
 #[tokio::test]
 async fn lists_are_read_to_their_end() {
     let page = |ids: &[i64]| {
-        ok(json!({"total": 5, "perPage": 2, "pagesCount": 3, "entities": ids.iter().map(|id| image(*id)).collect::<Vec<_>>()}))
+        ok(
+            json!({"total": 5, "perPage": 2, "pagesCount": 3, "entities": ids.iter().map(|id| image(*id)).collect::<Vec<_>>()}),
+        )
     };
     let script = Script::default().on("images.list", [page(&[1, 2]), page(&[3, 4]), page(&[5])]);
     let images = script.client().await.all_images_of_dataset(5).await.unwrap();
@@ -207,7 +204,8 @@ fn multipart(parts: &[(&str, &[u8])]) -> Answer {
 
 #[tokio::test]
 async fn several_files_come_in_one_answer_in_any_order() {
-    let cut = Answer { body: b"--b\r\nContent-Disposition: form-data; name=\"1\"\r\n\r\nhal".to_vec(), ..multipart(&[]) };
+    let cut =
+        Answer { body: b"--b\r\nContent-Disposition: form-data; name=\"1\"\r\n\r\nhal".to_vec(), ..multipart(&[]) };
     let answers = [cut, multipart(&[("2", b"two"), ("1", b"one\r\n--x"), ("nonsense", b"")])];
     let script = Script::default().on("images.bulk.download", answers);
     let files = script.client().await.download_images(5, &[1, 2], 100).await.unwrap();

@@ -7,17 +7,21 @@
 mod decode;
 mod draw;
 mod error;
+mod fetch;
 mod file_cache;
 mod format;
 mod jpeg;
 mod jpeg_scans;
 mod orientation;
-mod placeholder;
 mod raster;
+mod video;
 
 pub use decode::{DecodeOptions, declared_pixels, decode};
 pub use draw::draw_labelled_boxes;
 pub use error::DecodeError;
+pub use fetch::{AllowedHost, FetchError, FetchSettings, Fetcher};
 pub use file_cache::{CachedFile, FileCache, FileCacheSettings};
 pub use format::is_picture_name;
-pub use placeholder::*;
+pub use video::{
+    Frame, FrameRange, FrameReader, VideoError, VideoFile, VideoInfo, VideoSettings, ffmpeg_is_here, probe_video,
+};

@@ -129,7 +129,6 @@ impl SessionError {
                 matches!(error, EngineError::InvalidRequest(_) | EngineError::PromptTooLong { .. })
             }
             Self::Video(error) => error.is_callers_fault(),
-            Self::Fetch(error) => error.is_callers_fault(),
             Self::LongPause | Self::MissingFrames { .. } | Self::Platform(_) | Self::Internal(_) => false,
             _ => true,
         }

@@ -109,7 +109,10 @@ impl Session {
                 let root = self.picture_folder.clone().ok_or(SessionError::NoSuchPath)?;
                 let most = self.max_picture_bytes;
                 let read = spawn_blocking(move || read_inside(root, path, most)).await;
-                read.ok().flatten().map(|bytes| ("image_path".to_owned(), Arc::new(bytes))).ok_or(SessionError::NoSuchPath)
+                read.ok()
+                    .flatten()
+                    .map(|bytes| ("image_path".to_owned(), Arc::new(bytes)))
+                    .ok_or(SessionError::NoSuchPath)
             }
             (Source::Platform(_), None) => Err(SessionError::NoPictureToAskAbout),
         }
