@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::budget::Reservation;
 use super::error::ApiError;
 use super::limits::{JSON_COST, MAX_JSON_BYTES};
+use super::serve::is_too_slow;
 use super::state::AppState;
 use crate::session::SessionError;
 use crate::supervisely::{Platform, Token};
@@ -88,7 +89,10 @@ async fn read_body(request: Request, held: &mut Reservation) -> Result<Vec<u8>, 
     let mut chunks = request.into_body().into_data_stream();
     let mut body = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::timed_out("The request body ended early or came too slowly"))?;
+        let chunk = chunk.map_err(|error| match is_too_slow(&error) {
+            true => ApiError::timed_out("The request body came too slowly"),
+            false => ApiError::bad_request("The request body ended early"),
+        })?;
         if body.len() + chunk.len() > MAX_JSON_BYTES {
             return Err(ApiError::too_large(format!("A JSON body may have at most {MAX_JSON_BYTES} bytes")));
         }

@@ -10,11 +10,11 @@ use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
-use tokio::time::timeout;
 
 use super::budget::Reservation;
 use super::error::ApiError;
-use super::limits::{MAX_FORM_BYTES, MAX_PARTS, MAX_PICTURE_BYTES, MAX_TEXT_BYTES, MAX_UPLOAD_IDLE};
+use super::limits::{MAX_FORM_BYTES, MAX_PARTS, MAX_PICTURE_BYTES, MAX_TEXT_BYTES};
+use super::serve::is_too_slow;
 use super::state::AppState;
 use crate::session::Upload;
 
@@ -171,12 +171,9 @@ pub(super) async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The next bytes of a part. A caller that stops sending does not hold what it sent for ever.
+/// The next bytes of a part.
 pub(super) async fn next_chunk(part: &mut Field<'_>) -> Result<Option<Bytes>, ApiError> {
-    match timeout(MAX_UPLOAD_IDLE, part.chunk()).await {
-        Ok(chunk) => chunk.map_err(broken_form),
-        Err(_) => Err(ApiError::timed_out(format!("The upload stopped for {} seconds", MAX_UPLOAD_IDLE.as_secs()))),
-    }
+    part.chunk().await.map_err(broken_form)
 }
 
 /// `state` holds the arguments unless it is empty or `{}`; then `settings` does.
@@ -202,6 +199,7 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
 
 pub(super) fn broken_form(error: MultipartError) -> ApiError {
     match error.status() {
+        _ if is_too_slow(&error) => ApiError::timed_out("The upload came too slowly"),
         StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::too_large(format!("An upload may have at most {MAX_FORM_BYTES} bytes"))
         }

@@ -1,10 +1,5 @@
 //! How much one caller, and all callers together, may send.
 
-use std::time::Duration;
-
-/// Longest pause within the parts of an upload.
-pub(super) const MAX_UPLOAD_IDLE: Duration = Duration::from_secs(30);
-
 /// Largest picture file.
 pub(super) const MAX_PICTURE_BYTES: usize = 64 << 20;
 
