@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use self::inquiry::Turn;
@@ -47,6 +48,9 @@ use crate::supervisely::{
     Prediction, ProjectMeta, Rectangle, Regions, Token,
 };
 
+/// Addresses that are fetched from at a time.
+const MAX_FETCHES: usize = 16;
+
 /// What the platform calls a session: a served model and the classes that it has named so far.
 pub struct Session {
     engine: Arc<dyn Engine>,
@@ -58,6 +62,7 @@ pub struct Session {
     file_room: FileRoom,
     platforms: PlatformAccess,
     fetcher: Fetcher,
+    fetches: Semaphore,
     video: VideoSettings,
     picture_folder: Option<PathBuf>,
     max_picture_bytes: usize,
@@ -86,6 +91,7 @@ impl Session {
             file_room: FileRoom::new(),
             platforms: PlatformAccess::new(settings.platform),
             fetcher: Fetcher::new(settings.fetch),
+            fetches: Semaphore::new(MAX_FETCHES),
             video: settings.video,
             picture_folder: settings.picture_folder,
             task_id: settings.task_id,
@@ -184,7 +190,10 @@ impl Session {
     pub async fn infer_url(&self, url: &str, state: &Map<String, Value>) -> Result<Prediction, SessionError> {
         // What is wrong with the arguments is told before anything is fetched.
         self.inquiry(&InferenceState::parse(state)?.settings)?;
+        // Whoever fetches may hold a whole file.
+        let turn = self.fetches.try_acquire().map_err(|_| EngineError::Overloaded)?;
         let bytes = self.fetcher.fetch(url).await?;
+        drop(turn);
         let name = url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let upload = Upload { name: name.to_owned(), bytes: Arc::new(bytes) };
         let mut predictions = self.infer_uploads(vec![upload], state).await?;

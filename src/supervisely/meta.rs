@@ -92,7 +92,7 @@ struct EmptyObject {}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ProjectSettings {
+pub(super) struct ProjectSettings {
     multi_view: MultiView,
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::meta::{ObjectClass, TagMeta};
+use super::meta::{ObjectClass, ProjectSettings, TagMeta};
 
 /// Shape of a class that takes every geometry.
 const ANY_SHAPE: &str = "any";
@@ -98,6 +98,8 @@ impl ProjectClasses {
                 all.push(make(&name));
                 self.is_changed = true;
             }
+            // As the SDK sends it with every change.
+            self.meta.entry("projectSettings").or_insert_with(|| json!(ProjectSettings::default()));
         }
         name
     }

@@ -164,7 +164,7 @@ async fn refused_uploads_are_those_of_the_original() {
     replay_on(&server, "upload_errors", &[(1, 400)]).await;
     replay_on(&server, "upload_batch_broken", &[(0, 400)]).await;
     // The second exchange makes the original's fake model fail by a setting, which ours does by a phrase.
-    replay_on(&server, "upload_errors_more", &[(1, 200)]).await;
+    replay_on(&server, "upload_errors_more", &[(1, 500)]).await;
 }
 
 #[tokio::test]

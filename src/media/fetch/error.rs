@@ -1,52 +1,71 @@
-//! Why nothing was fetched. No text holds more of the address than where it leads: the rest may be secret.
+//! Why nothing was fetched.
+//!
+//! A message names scheme and host of the address that the caller gave and no more of it: the rest may hold secrets. Where
+//! redirects led is not told, nor which address a host has: that would answer questions about the server's own network.
+
+use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why nothing was fetched.
+/// Why nothing was fetched. All but [`Self::TimedOut`] are about what the caller asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FetchError {
-    /// It is no address that could be fetched from.
+    /// The text is no address that could be fetched from.
     #[error("the address cannot be fetched: {reason}")]
     InvalidUrl {
         /// What is wrong with it.
         reason: String,
     },
-    /// It leads where strangers may not go, or nowhere; which of the two is not told.
-    #[error("{origin} cannot be fetched: it is not a public address")]
-    Closed {
-        /// Scheme, host and port.
-        origin: String,
+    /// A redirect leads to something that could not be fetched from.
+    #[error("{site} cannot be fetched: it redirects to another address, and {reason}")]
+    InvalidRedirect {
+        /// Scheme and host.
+        site: String,
+        /// What is wrong with the other address.
+        reason: String,
     },
-    /// The connection failed or broke.
-    #[error("{origin} cannot be fetched: there is no answer")]
+    /// The host has no address, or one that is not public, or the port is not a web server's; which of them is not told.
+    #[error("{site} cannot be fetched: the address is not open to this server")]
+    Refused {
+        /// Scheme and host.
+        site: String,
+    },
+    /// There was no connection, or it broke, or what came over it is not HTTP.
+    #[error("{site} cannot be fetched")]
     Unreachable {
-        /// Scheme, host and port.
-        origin: String,
+        /// Scheme and host.
+        site: String,
     },
-    /// It answered with something else than a file.
-    #[error("{origin} cannot be fetched: the server answered {status}")]
+    /// The answer is something else than a file.
+    #[error("{site} cannot be fetched: the server answered with status {status}")]
     Status {
-        /// Scheme, host and port.
-        origin: String,
+        /// Scheme and host.
+        site: String,
         /// HTTP status.
         status: u16,
     },
-    /// More bytes than are fetched.
-    #[error("the file has more than {most} bytes")]
+    /// The file is larger than what is fetched.
+    #[error("{site} cannot be fetched: the file has more than {max_bytes} bytes")]
     TooLarge {
+        /// Scheme and host.
+        site: String,
         /// Most bytes.
-        most: usize,
+        max_bytes: usize,
     },
-    /// It led on and on.
-    #[error("there are more than {most} redirects")]
+    /// Redirects lead on and on.
+    #[error("{site} cannot be fetched: it redirects more than {max_redirects} times")]
     TooManyRedirects {
+        /// Scheme and host.
+        site: String,
         /// Most redirects.
-        most: usize,
+        max_redirects: usize,
     },
-    /// It took too long.
-    #[error("fetching took more than {seconds} s")]
+    /// Everything together took too long.
+    #[error("{site} cannot be fetched: it took longer than {limit:?}")]
     TimedOut {
-        /// The limit.
-        seconds: u64,
+        /// Scheme and host.
+        site: String,
+        /// Longest time.
+        limit: Duration,
     },
 }

@@ -1,29 +1,26 @@
-//! From a host's name to its addresses.
+//! From the name of a host to its addresses.
 
 use std::fmt::Debug;
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 
+use futures_util::future::BoxFuture;
 use tokio::net::lookup_host;
 
-/// Addresses of a host, none if it has none.
-pub(super) type Addresses<'a> = Pin<Box<dyn Future<Output = Vec<IpAddr>> + Send + 'a>>;
-
-/// Whoever knows the addresses of hosts.
-pub(super) trait Resolve: Debug + Send + Sync {
-    /// Asked once for each connection.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Addresses<'a>;
+/// Knows the addresses of hosts.
+pub(super) trait Resolver: Debug + Send + Sync {
+    /// All addresses of a host, none if there is no such host or that cannot be found out. Asked once for each connection.
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Vec<IpAddr>>;
 }
 
-/// The system's resolver.
+/// The system's.
 #[derive(Debug)]
 pub(super) struct SystemResolver;
 
-impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Addresses<'a> {
+impl Resolver for SystemResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Vec<IpAddr>> {
         Box::pin(async move {
-            let found = lookup_host((host, port)).await;
+            // The port does not matter for the addresses.
+            let found = lookup_host((name, 0)).await;
             found.map(|addresses| addresses.map(|address| address.ip()).collect()).unwrap_or_default()
         })
     }

@@ -3,9 +3,11 @@
 //! Each stage runs ahead of the next by a bounded number of pictures. What fails for one picture is that picture's result.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::inquiry::{Inquiry, Turn};
@@ -21,6 +23,8 @@ use crate::tracking::GreyFrame;
 const LOADED_AHEAD: usize = 16;
 /// Predictions that may wait to be handed over.
 const PREDICTED_AHEAD: usize = 64;
+/// How long predictions wait for others to be handed over with.
+const GATHERING: Duration = Duration::from_millis(500);
 /// Predictions that are handed over together.
 const DELIVERED_TOGETHER: usize = 32;
 
@@ -68,6 +72,11 @@ impl Predicted {
 
 /// What a run does with predictions, in their order.
 pub(in crate::session) trait Sink: Send {
+    /// How many it would like to have together. It gets fewer when no more come within a moment.
+    fn gathers(&self) -> usize {
+        1
+    }
+
     /// Takes some. An error ends the run.
     fn deliver(&mut self, predicted: Vec<Predicted>) -> impl Future<Output = Result<(), SessionError>> + Send;
 }
@@ -167,6 +176,22 @@ fn received<T: Send>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Sen
     futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
 }
 
+/// Takes what is there, and waits a moment for more if that is too little. False when nothing will come any more.
+async fn gather(predicted: &mut mpsc::Receiver<Predicted>, together: &mut Vec<Predicted>, wanted: usize) -> bool {
+    if predicted.recv_many(together, DELIVERED_TOGETHER).await == 0 {
+        return false;
+    }
+    let end = Instant::now() + GATHERING;
+    while together.len() < wanted {
+        let room = DELIVERED_TOGETHER - together.len().min(DELIVERED_TOGETHER - 1);
+        match timeout_at(end, predicted.recv_many(together, room)).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    true
+}
+
 async fn deliver_all(
     mut predicted: mpsc::Receiver<Predicted>,
     sink: &mut impl Sink,
@@ -176,7 +201,7 @@ async fn deliver_all(
     let mut failed = Vec::new();
     let mut has_succeeded = false;
     let mut together = Vec::new();
-    while predicted.recv_many(&mut together, DELIVERED_TOGETHER).await > 0 {
+    while gather(&mut predicted, &mut together, sink.gathers()).await {
         let mut ready = Vec::new();
         for one in together.drain(..) {
             // Here and not when it was found: the order of the classes is that of the pictures.

@@ -14,6 +14,9 @@ use crate::supervisely::{
     VideoRecord,
 };
 
+/// Frames whose figures are made together: the tool shows them as they come.
+const FRAMES_TOGETHER: usize = 8;
+
 /// Who asked for tracking, and what.
 struct TrackingRun {
     video_id: i64,
@@ -176,6 +179,10 @@ impl FigureSink<'_> {
 }
 
 impl Sink for FigureSink<'_> {
+    fn gathers(&self) -> usize {
+        FRAMES_TOGETHER
+    }
+
     async fn deliver(&mut self, predicted: Vec<Predicted>) -> Result<(), SessionError> {
         let mut frames: Vec<(u64, Vec<(u64, Label)>)> = Vec::with_capacity(predicted.len());
         for mut one in predicted {

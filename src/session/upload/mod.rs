@@ -20,6 +20,9 @@ use crate::supervisely::{
     Annotation, LabelTag, Platform, ProjectClasses, StoredAnnotation, TagMeta, UploadArguments, UploadMode,
 };
 
+/// Pictures whose predictions are uploaded together, as in the original.
+const UPLOADED_TOGETHER: usize = 16;
+
 /// Puts predictions on the platform and then tells clients that they are there.
 pub(super) struct PlatformSink<'a> {
     session: &'a Session,
@@ -163,6 +166,11 @@ impl<'a> PlatformSink<'a> {
 }
 
 impl Sink for PlatformSink<'_> {
+    /// The calls for many are as many as for one.
+    fn gathers(&self) -> usize {
+        UPLOADED_TOGETHER
+    }
+
     async fn deliver(&mut self, predicted: Vec<Predicted>) -> Result<(), SessionError> {
         for of_dataset in predicted.chunk_by(|one, next| one.origin.dataset_id == next.origin.dataset_id) {
             if let Some(dataset_id) = of_dataset.first().and_then(|one| one.origin.dataset_id) {
