@@ -65,7 +65,10 @@ async fn run(arguments: &Arguments) -> std::io::Result<()> {
     let models = Catalog::embedded().rows_for_clients();
     let state = AppState::new(session, identity, models, DeployDefaults::default());
     let router = router(state, path_prefix().as_deref());
-    let router = router.layer(from_fn_with_state(forgetful, forget_after_failure));
+    let router = match arguments.undeployed {
+        true => router.layer(from_fn_with_state(forgetful, forget_after_failure)),
+        false => router,
+    };
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let ended = async { tokio::signal::ctrl_c().await.unwrap_or(()) };
     serve(listener, router, ended).await

