@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 use serve_florence_2::supervisely::{
-    Address, NewImage, Platform, PlatformAccess, PlatformError, PlatformSettings, Retries, Token,
+    Address, NewDataset, NewImage, Platform, PlatformAccess, PlatformError, PlatformSettings, Retries, Token,
 };
 use tokio::net::TcpListener;
 
@@ -206,7 +206,7 @@ fn multipart(parts: &[(&str, &[u8])]) -> Answer {
 async fn several_files_come_in_one_answer_in_any_order() {
     let cut =
         Answer { body: b"--b\r\nContent-Disposition: form-data; name=\"1\"\r\n\r\nhal".to_vec(), ..multipart(&[]) };
-    let answers = [cut, multipart(&[("2", b"two"), ("1", b"one\r\n--x"), ("nonsense", b"")])];
+    let answers = [cut, multipart(&[("2", b"two"), ("1", b"one\r\n--x")])];
     let script = Script::default().on("images.bulk.download", answers);
     let files = script.client().await.download_images(5, &[1, 2], 100).await.unwrap();
     assert_eq!((files.len(), &files[&1][..], &files[&2][..]), (2, &b"one\r\n--x"[..], &b"two"[..]));
@@ -234,6 +234,27 @@ async fn copies_that_were_made_before_an_answer_was_lost_are_found() {
     assert_eq!(client.copy_images(5, &[copy("9.png", 1), copy("8.png", 2)]).await, Ok(vec![9, 8]));
     let error = client.copy_images(5, &[copy("other.png", 1)]).await.unwrap_err();
     assert!(error.to_string().contains("400"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dataset_that_was_made_before_an_answer_was_lost_is_found() {
+    let there = |description: &str| {
+        let dataset = json!({"id": 8, "name": "a", "projectId": 1, "parentId": null, "description": description});
+        ok(json!({"total": 1, "perPage": 50, "pagesCount": 1, "entities": [dataset]}))
+    };
+    let new = NewDataset { project_id: 1, name: "a".to_owned(), description: "ours".to_owned(), parent_id: None };
+    let script = Script::default().on("datasets.add", [status(502), status(400)]).on("datasets.list", [there("ours")]);
+    assert_eq!(script.client().await.add_dataset(&new).await.unwrap().id, 8);
+    let script = Script::default().on("datasets.add", [status(400)]).on("datasets.list", [there("somebody's")]);
+    assert!(script.client().await.add_dataset(&new).await.is_err());
+}
+
+#[tokio::test]
+async fn annotations_that_are_left_out_are_an_error_and_not_nothing() {
+    let some = ok(json!([{"imageId": 1, "annotation": {}}]));
+    let script = Script::default().on("annotations.bulk.info", [some]);
+    let error = script.client().await.annotations(5, &[1, 2]).await.unwrap_err().to_string();
+    assert!(error.contains("image 2 is missing"), "{error}");
 }
 
 #[tokio::test]

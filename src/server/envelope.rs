@@ -1,6 +1,7 @@
 //! The platform's JSON envelope, the body of every request that is not an upload.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
@@ -27,7 +28,7 @@ pub(super) struct Envelope {
     /// The platform that the caller means.
     pub(super) server_address: Option<String>,
     /// Holds the room that the parsed body takes.
-    _held: Option<Reservation>,
+    held: Option<Arc<Reservation>>,
 }
 
 impl Envelope {
@@ -45,12 +46,17 @@ impl Envelope {
         };
         let state = take_object(&mut body, "state")?;
         let server_address = take_text(&mut body, "server_address")?;
-        Ok(Self { state, context, token: api_token.and_then(Token::new), server_address, _held: None })
+        Ok(Self { state, context, token: api_token.and_then(Token::new), server_address, held: None })
     }
 
     /// The arguments, which the route cannot do without.
     pub(super) fn state(&self) -> Result<&Map<String, Value>, ApiError> {
         self.state.as_ref().ok_or_else(|| ApiError::bad_request_text("Settings is not json object"))
+    }
+
+    /// Holds the room of the body for whatever outlives the request.
+    pub(super) fn hold(&self) -> Option<Arc<Reservation>> {
+        self.held.clone()
     }
 
     /// The platform's client on behalf of the caller.
@@ -80,7 +86,7 @@ impl FromRequest<AppState> for Envelope {
         let mut held = app.uploads.open();
         let body = read_body(request, &mut held).await?;
         // Large bodies take a while, and other callers are waiting.
-        let parse = move || Self::parse(&body).map(|envelope| Self { _held: Some(held), ..envelope });
+        let parse = move || Self::parse(&body).map(|envelope| Self { held: Some(Arc::new(held)), ..envelope });
         tokio::task::spawn_blocking(parse).await.unwrap_or_else(|_| Err(ApiError::internal("parsing broke off")))
     }
 }

@@ -166,7 +166,7 @@ impl TextParts {
 }
 
 /// Reads a part that nobody asked for, so that the next one can be read.
-pub(super) async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
+async fn discard(mut part: Field<'_>) -> Result<(), ApiError> {
     while next_chunk(&mut part).await?.is_some() {}
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::budget::Reservation;
 use super::error::ApiError;
-use super::form::{TextParts, broken_form, discard, is_form, next_chunk};
+use super::form::{TextParts, broken_form, is_form, next_chunk};
 use super::limits::{MAX_PARTS, MAX_VIDEO_BYTES};
 use super::state::AppState;
 
@@ -54,7 +54,8 @@ impl FromRequest<AppState> for VideoForm {
                     file = Some(store(part, target, &mut reservation).await?);
                 }
                 Some("state" | "settings") => texts.read(part).await?,
-                _ => discard(part).await?,
+                // The body has no limit of its own here.
+                _ => return Err(ApiError::bad_request("The form holds one video, and text parts state or settings")),
             }
         }
         let file = file.ok_or_else(ApiError::missing_files)?;

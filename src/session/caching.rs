@@ -14,6 +14,8 @@ use crate::supervisely::{CacheArguments, ImageRecord, Platform};
 
 /// Pictures in one download.
 const IMAGES_PER_DOWNLOAD: usize = 4;
+/// Frames in one download.
+const FRAMES_PER_DOWNLOAD: usize = 8;
 /// Downloads at a time.
 const DOWNLOADS: usize = 4;
 
@@ -35,11 +37,10 @@ impl Session {
             }
         };
         // Bounded with all other background work.
-        self.queue.start(move |_| async move {
+        self.queue.start_unseen(move |_| async move {
             work.await;
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 
     async fn cache(&self, platform: &Platform, arguments: CacheArguments) -> Result<(), SessionError> {
@@ -65,7 +66,9 @@ impl Session {
                 }
             }
             CacheArguments::Frames { video_id, frames } => {
-                self.store.frames(platform, video_id, &frames).await?;
+                for frames in frames.chunks(FRAMES_PER_DOWNLOAD) {
+                    self.store.frames(platform, video_id, frames).await?;
+                }
             }
             CacheArguments::Video(video_id) => {
                 let record = platform.video(video_id).await?;

@@ -147,7 +147,7 @@ impl SessionError {
     pub(super) fn is_of_one_picture(&self) -> bool {
         match self {
             Self::Unreadable { .. } | Self::UnreadablePicture { .. } | Self::RegionOutsidePicture => true,
-            Self::UnknownImage { .. } | Self::Platform(_) => true,
+            Self::UnknownImage { .. } | Self::Platform(_) | Self::Internal(_) => true,
             Self::Engine(error) => matches!(error, EngineError::OutOfMemory | EngineError::Internal(_)),
             _ => false,
         }

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::timeout_at;
 
 use self::inquiry::Turn;
@@ -63,6 +63,8 @@ pub struct Session {
     platforms: PlatformAccess,
     fetcher: Fetcher,
     fetches: Semaphore,
+    /// Held while a project's meta is read and written back.
+    meta_turn: AsyncMutex<()>,
     video: VideoSettings,
     picture_folder: Option<PathBuf>,
     max_picture_bytes: usize,
@@ -92,6 +94,7 @@ impl Session {
             platforms: PlatformAccess::new(settings.platform),
             fetcher: Fetcher::new(settings.fetch),
             fetches: Semaphore::new(MAX_FETCHES),
+            meta_turn: AsyncMutex::default(),
             video: settings.video,
             picture_folder: settings.picture_folder,
             task_id: settings.task_id,

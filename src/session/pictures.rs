@@ -10,7 +10,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::spawn_blocking;
 
 use super::SessionError;
-use crate::media::{CachedFile, FileCache, FileCacheSettings};
+use crate::media::{CachedFile, FileCache, FileCacheSettings, declared_pixels};
 use crate::supervisely::{Address, DatasetRecord, ImageRecord, Origin, Platform, PlatformError, VideoRecord};
 
 /// Ids that are looked up together.
@@ -112,7 +112,7 @@ impl PictureStore {
             return Ok(bytes);
         }
         let bytes = Arc::new(platform.download_image(record.id, self.max_picture_bytes).await?);
-        self.keep(key, &bytes).await;
+        self.keep_image(platform, record, &bytes).await;
         Ok(bytes)
     }
 
@@ -139,7 +139,9 @@ impl PictureStore {
             Ok(fetched) => {
                 for (id, bytes) in fetched {
                     let bytes = Arc::new(bytes);
-                    self.keep(FileKey::Image(platform.address().clone(), id), &bytes).await;
+                    if let Some(record) = records.iter().find(|record| record.id == id) {
+                        self.keep_image(platform, record, &bytes).await;
+                    }
                     found.insert(id, bytes);
                 }
             }
@@ -210,6 +212,14 @@ impl PictureStore {
         self.read(&FileKey::Hash(address.clone(), record.hash.clone()?)).await
     }
 
+    /// Keeps what is a picture of the size that the platform promised: anything else may come out better the next time.
+    async fn keep_image(&self, platform: &Platform, record: &ImageRecord, bytes: &FileBytes) {
+        let is_whole = record.size.is_none_or(|size| size == bytes.len() as u64);
+        if is_whole && declared_pixels(bytes).is_some_and(|pixels| pixels > 0) {
+            self.keep(FileKey::Image(platform.address().clone(), record.id), bytes).await;
+        }
+    }
+
     /// A disk that fails is as good as an empty cache.
     async fn read(&self, key: &FileKey) -> Option<FileBytes> {
         let file = self.pictures.get(key)?;
@@ -259,7 +269,7 @@ pub(super) async fn look_up_images(platform: &Platform, ids: &[i64]) -> Result<V
                 None => {
                     let record = platform.image(*first).await?.ok_or(SessionError::UnknownImage { id: *first })?;
                     let dataset_id = record.dataset_id;
-                    records.insert(record.id, record);
+                    records.insert(*first, record);
                     dataset_id
                 }
             };

@@ -68,10 +68,10 @@ impl Session {
         in_time(deadline, Stage::Waiting, async {
             let (name, file) = self.question_picture(source, platform).await?;
             let place = self.engine.places().take_single(self.decoder.decoded_bytes(&file))?;
-            let held = self.decoder.decode_file(file).await.map_err(|error| error.named(&name))?;
+            let picture = self.decoder.decode_file(file).await.map_err(|error| error.named(&name))?;
             let turn = Turn { engine: self.engine.as_ref(), place, deadline: Some(deadline) };
             let request = Request {
-                picture: Arc::clone(&held.picture),
+                picture,
                 prompts: vec![prompt],
                 options: GenerationOptions::default(),
                 deadline: turn.deadline,
@@ -97,7 +97,11 @@ impl Session {
                 Ok((image.record.name.clone(), self.store.image(&platform, &image.record).await?))
             }
             (Source::Encoded(text), _) => {
-                let bytes = spawn_blocking(move || STANDARD.decode(text.trim())).await;
+                // Encoders like to break lines.
+                let bytes = spawn_blocking(move || {
+                    STANDARD.decode(text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>())
+                })
+                .await;
                 let bytes = bytes.map_err(|_| SessionError::Internal("decoding was cut off".to_owned()))?;
                 let bytes = bytes.map_err(|error| SessionError::Unreadable {
                     name: "image_encoding".to_owned(),

@@ -65,12 +65,6 @@ pub(super) struct HeldPicture {
     _share: Option<OwnedSemaphorePermit>,
 }
 
-impl HeldPicture {
-    pub(super) const fn new(picture: Arc<Picture>, share: Option<OwnedSemaphorePermit>) -> Self {
-        Self { picture, _share: share }
-    }
-}
-
 /// A number of pixels that all requests share.
 #[derive(Debug, Clone)]
 struct PixelBudget {
@@ -168,12 +162,14 @@ impl Decoder {
         pixels.min(self.options.max_pixels) * BYTES_OF_PIXEL
     }
 
-    /// Decodes a file whose name the caller knows.
-    pub(super) async fn decode_file(&self, bytes: Arc<Vec<u8>>) -> Result<HeldPicture, SessionError> {
-        self.decode(bytes).await.map_err(|fault| match fault {
+    /// Decodes a file whose name the caller knows, and who has a place for the picture: its share of the decoders' room is free
+    /// again.
+    pub(super) async fn decode_file(&self, bytes: Arc<Vec<u8>>) -> Result<Arc<Picture>, SessionError> {
+        let held = self.decode(bytes).await.map_err(|fault| match fault {
             Fault::Unreadable(reason) => SessionError::Unreadable { name: String::new(), reason },
             Fault::Stopped => SessionError::Internal("decoding was cut off".to_owned()),
-        })
+        })?;
+        Ok(held.picture)
     }
 
     async fn decode_upload(self, upload: Upload) -> (Upload, Result<HeldPicture, Fault>) {

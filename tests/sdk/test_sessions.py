@@ -94,6 +94,36 @@ def test_a_run_that_is_stopped(platform, server, kind):
     assert names == sorted(names) and len(names) < 400
 
 
+def test_a_run_that_nobody_reads_holds_nobody_up(platform, fake_server):
+    """It pauses at 500 results, and everybody else goes on."""
+    platform.reset()
+    project = platform.add_project(700)
+    uuids = [fake_server.post("/inference_project_id_async", {"projectId": project, "settings": OD}).json()
+             ["inference_request_uuid"] for _ in range(5)]
+    end = time.monotonic() + 60
+    paused = 0
+    while paused < len(uuids) and time.monotonic() < end:
+        time.sleep(0.1)
+        paused = sum(fake_server.post("/get_inference_status", {"inference_request_uuid": uuid}).json()["paused"]
+                     for uuid in uuids)
+    assert paused == len(uuids)
+    start = time.monotonic()
+    assert fake_server.post("/inference_image_id", {"image_id": SCENES[0], "settings": OD}).status_code == 200
+    assert len(fake_server.post("/inference_batch_ids", {"batch_ids": SCENES, "settings": OD}).json()) == len(SCENES)
+    assert time.monotonic() - start < 10
+    # Whoever comes back finds everything.
+    names = []
+    while True:
+        status = fake_server.post("/pop_inference_results", {"inference_request_uuid": uuids[0]}).json()
+        names += [result["image_name"] for result in status["pending_results"]]
+        if status["finished"]:
+            break
+    assert names == platform.names(project)
+    for uuid in uuids[1:]:
+        fake_server.post("/clear_inference_request", {"inference_request_uuid": uuid})
+        assert fake_server.wait(uuid, 10)["stage"] == "Cancelled"
+
+
 @both
 def test_a_run_over_a_project(platform, server, kind):
     platform.reset()

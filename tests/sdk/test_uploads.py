@@ -106,8 +106,8 @@ def test_a_project_into_another(platform, server, kind):
     assert [result["image_name"] for result in results] == NAMES
     datasets = {dataset["id"]: dataset for dataset in platform.stub.db.datasets.values() if dataset["projectId"] == target}
     by_name = {dataset["name"]: dataset for dataset in datasets.values()}
-    assert set(by_name) == {"scenes", "scenes_01", "nested"}
-    assert by_name["nested"]["parentId"] == by_name["scenes_01"]["id"]
+    assert set(by_name) == {"scenes", "scenes_001", "nested"}
+    assert by_name["nested"]["parentId"] == by_name["scenes_001"]["id"]
     assert sorted(platform.names(target)) == sorted(NAMES)
     assert all(annotation["objects"] for annotation in platform.annotations_of(target))
     assert not any(titles(platform, image) for image in SCENES), "the source stays as it was"
@@ -123,7 +123,7 @@ def test_ids_into_a_new_project(platform, server, kind):
     clash = NAMES[0].replace(".png", f"(dataset_id:{shapes.DATASET}).png")
     assert sorted(platform.names(made[0]["id"])) == sorted([*NAMES, clash])
     upload(server, images_ids=SCENES[:1], upload_mode="create")
-    assert f"Predictions from task #{task}_01" in {project["name"] for project in platform.stub.db.projects.values()}
+    assert f"Predictions from task #{task}_001" in {project["name"] for project in platform.stub.db.projects.values()}
 
 
 @both

@@ -37,7 +37,7 @@ pub(in crate::server) async fn start_tracking(
     app.served_model()?;
     let mut state = envelope.state()?.clone();
     state.extend(envelope.context.clone());
-    app.session.start_tracking(|| envelope.platform(&app), &state)?;
+    app.session.start_tracking(|| envelope.platform(&app), &state, envelope.hold())?;
     Ok(Json(json!({"message": "Track task started."})))
 }
 

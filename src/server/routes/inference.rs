@@ -105,7 +105,8 @@ pub(in crate::server) async fn start_image_ids(
     envelope: Envelope,
 ) -> Result<Json<Started>, ApiError> {
     app.served_model()?;
-    let inference_request_uuid = app.session.start_image_ids(|| envelope.platform(&app), envelope.state()?)?;
+    let inference_request_uuid =
+        app.session.start_image_ids(|| envelope.platform(&app), envelope.state()?, envelope.hold())?;
     Ok(Json(Started { message: SCHEDULED, inference_request_uuid }))
 }
 
@@ -115,7 +116,8 @@ pub(in crate::server) async fn start_project(
     envelope: Envelope,
 ) -> Result<Json<Started>, ApiError> {
     app.served_model()?;
-    let inference_request_uuid = app.session.start_project(|| envelope.platform(&app), envelope.state()?)?;
+    let inference_request_uuid =
+        app.session.start_project(|| envelope.platform(&app), envelope.state()?, envelope.hold())?;
     Ok(Json(Started { message: STARTED, inference_request_uuid }))
 }
 
@@ -125,7 +127,8 @@ pub(in crate::server) async fn start_speed_test(
     envelope: Envelope,
 ) -> Result<Json<Started>, ApiError> {
     app.served_model()?;
-    let inference_request_uuid = app.session.start_speed_test(|| envelope.platform(&app), envelope.state()?).await?;
+    let inference_request_uuid =
+        app.session.start_speed_test(|| envelope.platform(&app), envelope.state()?, envelope.hold()).await?;
     Ok(Json(Started { message: STARTED, inference_request_uuid }))
 }
 
@@ -144,7 +147,8 @@ pub(in crate::server) async fn start_video(
     envelope: Envelope,
 ) -> Result<Json<Started>, ApiError> {
     app.served_model()?;
-    let inference_request_uuid = app.session.start_video(|| envelope.platform(&app), envelope.state()?)?;
+    let inference_request_uuid =
+        app.session.start_video(|| envelope.platform(&app), envelope.state()?, envelope.hold())?;
     Ok(Json(Started { message: STARTED, inference_request_uuid }))
 }
 

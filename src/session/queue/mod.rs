@@ -87,24 +87,56 @@ impl Queue {
     where
         F: Future<Output = Result<(), SessionError>> + Send + 'static,
     {
+        self.start_entry(work, true)
+    }
+
+    /// Starts a request whose id nobody is told: it leaves when it has ended.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub(super) fn start_unseen<F>(
+        &self,
+        work: impl FnOnce(Arc<InferenceRequest>) -> F + Send + 'static,
+    ) -> Result<(), SessionError>
+    where
+        F: Future<Output = Result<(), SessionError>> + Send + 'static,
+    {
+        self.start_entry(work, false).map(drop)
+    }
+
+    fn start_entry<F>(
+        &self,
+        work: impl FnOnce(Arc<InferenceRequest>) -> F + Send + 'static,
+        is_seen: bool,
+    ) -> Result<String, SessionError>
+    where
+        F: Future<Output = Result<(), SessionError>> + Send + 'static,
+    {
         let id = new_id();
         let request = Arc::new(InferenceRequest::new(id.clone(), self.settings));
         {
             let mut entries = self.lock();
             let unfinished = entries.by_id.values().filter(|request| !request.is_finished()).count();
-            if unfinished >= MAX_UNFINISHED || entries.by_id.len() >= MAX_ENTRIES {
+            if unfinished >= MAX_UNFINISHED {
                 return Err(EngineError::Overloaded.into());
+            }
+            if entries.by_id.len() >= MAX_ENTRIES {
+                entries.forget_oldest();
             }
             entries.by_id.insert(id.clone(), Arc::clone(&request));
             if !std::mem::replace(&mut entries.is_swept, true) {
                 tokio::spawn(sweep(Arc::downgrade(&self.entries), self.settings));
             }
         }
+        let entries = Arc::downgrade(&self.entries);
         tokio::spawn(async move {
             let work = work(Arc::clone(&request));
             // A fault of ours in one run must not look like a run that goes on for ever.
             let result = AssertUnwindSafe(work).catch_unwind().await;
             request.end(result.unwrap_or_else(|_| Err(SessionError::Internal("the run broke off".to_owned()))));
+            if let Some(entries) = entries.upgrade().filter(|_| !is_seen) {
+                lock(&entries).by_id.remove(request.id());
+            }
         });
         Ok(id)
     }
@@ -143,6 +175,16 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         lock(&self.entries)
+    }
+}
+
+impl Entries {
+    /// Of those that have ended, the one that changed longest ago.
+    fn forget_oldest(&mut self) {
+        let ended = self.by_id.values().filter(|request| request.is_finished());
+        if let Some(id) = ended.min_by_key(|request| request.changed()).map(|request| request.id().to_owned()) {
+            self.by_id.remove(&id);
+        }
     }
 }
 

@@ -181,6 +181,11 @@ impl InferenceRequest {
     }
 
     pub(super) fn end(&self, result: Result<(), SessionError>) {
+        // A call to the platform that was given up because of the stop is no failure.
+        let result = match result {
+            Err(SessionError::Platform(_)) if self.stop.is_cancelled() => Ok(()),
+            result => result,
+        };
         let stage = match &result {
             Err(error) => {
                 tracing::warn!(request = self.id, %error, "an inference request failed");
@@ -211,6 +216,10 @@ impl InferenceRequest {
         let state = self.lock();
         let is_running = matches!(state.stage, RunStage::Running | RunStage::Warmup);
         is_running.then_some((state.current, state.total))
+    }
+
+    pub(super) fn changed(&self) -> Instant {
+        self.lock().changed
     }
 
     pub(super) fn is_expired(&self, settings: QueueSettings) -> bool {

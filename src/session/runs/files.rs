@@ -1,12 +1,13 @@
 //! Uploaded pictures that are predicted while their sender does something else.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::stream;
+use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value};
 
 use super::super::{Session, SessionError, Upload, check_regions_count};
-use super::{Answers, Content, Input};
+use super::{Answers, Content, Input, Load};
 use crate::supervisely::{ImageSize, InferenceState, Origin};
 
 impl Session {
@@ -35,7 +36,8 @@ impl Session {
                 region: state.settings.regions.of_picture(index),
                 content: Ok(Content::File(upload.bytes, None)),
             });
-            session.predict_all(stream::iter(inputs), &course, &mut Answers { request }).await
+            let loads = stream::iter(inputs).map(|input| Load::from(ready(vec![input]).boxed()));
+            session.predict_all(loads, &course, &mut Answers { request }).await
         })
     }
 }

@@ -12,7 +12,7 @@ use super::super::pictures::{PlatformImage, look_up_images};
 use super::super::queue::InferenceRequest;
 use super::super::upload::{PlatformSink, SourceDatasets};
 use super::super::{Session, SessionError, check_regions_count, in_time};
-use super::{Answers, Content, DOWNLOADS, Input};
+use super::{Answers, Content, FileRoom, Input, Load};
 use crate::engine::Stage;
 use crate::supervisely::{ImageIds, InferenceState, Platform, Prediction, Rectangle, Regions, UploadArguments};
 
@@ -68,10 +68,10 @@ impl Session {
         let size = image.record.image_size();
         let place = self.engine.places().take_single((size.width * size.height).unsigned_abs() * 3)?;
         let file = self.store.image(&run.platform, &image.record).await?;
-        let held = self.decoder.decode_file(file).await.map_err(|error| error.named(&image.record.name))?;
+        let picture = self.decoder.decode_file(file).await.map_err(|error| error.named(&image.record.name))?;
         let turn = Turn { engine: self.engine.as_ref(), place, deadline: Some(deadline) };
         let region = run.state.settings.regions.of_picture(0);
-        let findings = self.look_at(&turn, Arc::clone(&held.picture), region, &inquiry).await?;
+        let findings = self.look_at(&turn, picture, region, &inquiry).await?;
         Ok(Prediction::new(findings.annotation, findings.notes, image.origin()))
     }
 
@@ -97,19 +97,23 @@ impl Session {
         Ok(request.take_results())
     }
 
-    /// Starts a run over pictures of the platform and gives its id.
+    /// Starts a run over pictures of the platform and gives its id. `held` is kept until the run has ended.
     ///
     /// # Errors
     /// Whatever is wrong with the arguments; the rest is told by the request itself.
-    pub fn start_image_ids(
+    pub fn start_image_ids<H: Send + 'static>(
         self: &Arc<Self>,
         platform: impl FnOnce() -> Result<Platform, SessionError>,
         state: &Map<String, Value>,
+        held: H,
     ) -> Result<String, SessionError> {
         let run = IdRun::parse(platform, state)?;
         self.check_inquiry(&run.state)?;
         let session = Arc::clone(self);
-        self.queue.start(move |request| async move { session.run_ids(request, run).await })
+        self.queue.start(move |request| async move {
+            let _held = held;
+            session.run_ids(request, run).await
+        })
     }
 
     async fn run_ids(&self, request: Arc<InferenceRequest>, run: IdRun) -> Result<(), SessionError> {
@@ -123,30 +127,42 @@ impl Session {
             None => self.predict_all(inputs, &course, &mut Answers { request }).await,
             Some(_) => {
                 let sources = SourceDatasets::unknown(run.platform.clone());
-                let mut sink = PlatformSink::new(self, run.platform.clone(), run.upload, request, sources);
+                let mut sink = PlatformSink::new(
+                    self,
+                    run.platform.clone().until(request.stopped()),
+                    run.upload,
+                    request,
+                    sources,
+                );
                 self.predict_all(inputs, &course, &mut sink).await
             }
         }
     }
 
     /// The pictures' files, fetched ahead.
-    pub(super) fn load_images(
-        &self,
-        platform: &Platform,
+    pub(super) fn load_images<'a>(
+        &'a self,
+        platform: &'a Platform,
         images: Vec<PlatformImage>,
-        regions: &Regions,
-    ) -> impl Stream<Item = Input> + Send {
-        let loads: Vec<_> = images
-            .into_iter()
-            .enumerate()
-            .map(|(index, image)| self.load_image(platform.clone(), image, regions.of_picture(index)))
-            .collect();
-        stream::iter(loads).buffered(DOWNLOADS)
+        regions: &'a Regions,
+    ) -> impl Stream<Item = Load<'a>> + Send + 'a {
+        let room = self.file_room.of_run();
+        stream::iter(images.into_iter().enumerate()).map(move |(index, image)| {
+            let (room, region) = (room.clone(), regions.of_picture(index));
+            let load: Load<'a> = Box::pin(async move { vec![self.load_image(platform, image, region, &room).await] });
+            load
+        })
     }
 
-    async fn load_image(&self, platform: Platform, image: PlatformImage, region: Option<Rectangle>) -> Input {
-        let room = self.file_room.take(image.record.size).await;
-        let file = self.store.image(&platform, &image.record).await;
+    async fn load_image(
+        &self,
+        platform: &Platform,
+        image: PlatformImage,
+        region: Option<Rectangle>,
+        room: &FileRoom,
+    ) -> Input {
+        let room = room.take(image.record.size).await;
+        let file = self.store.image(platform, &image.record).await;
         let content = file.map(|bytes| Content::File(bytes, room));
         Input { origin: image.origin(), size: image.record.image_size(), region, content }
     }

@@ -8,7 +8,7 @@ mod speed_test;
 mod tracking;
 mod video;
 
-pub(super) use pipeline::{Content, Course, Input, Predicted, Sink};
+pub(super) use pipeline::{Content, Course, Input, Load, Predicted, Sink};
 pub use video::VideoAnswer;
 
 use std::sync::Arc;
@@ -20,52 +20,69 @@ use super::queue::{InferenceRequest, RunStage};
 use super::{Session, SessionError};
 use crate::supervisely::InferenceState;
 
-/// Bytes of files that all runs together hold ahead of the model.
-const AHEAD_BYTES: u64 = 256 << 20;
+/// Bytes of files that one run holds ahead of the model.
+const RUN_BYTES: u64 = 64 << 20;
+/// Bytes that all runs together hold: even many that stand still leave room for others.
+const ALL_RUNS_BYTES: u64 = 2 << 30;
 /// They are counted in units of this size.
 const UNIT_BYTES: u64 = 4 << 10;
 /// Room that a file takes whose size is not known.
 const UNKNOWN_FILE_BYTES: u64 = 4 << 20;
-/// Files of a run that are fetched at a time.
-const DOWNLOADS: usize = 16;
 
 /// Room for files that were fetched and not decoded yet.
 #[derive(Debug, Clone)]
 pub(super) struct FileRoom {
-    units: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+    run: Arc<Semaphore>,
+}
+
+/// Room that a file takes.
+#[derive(Debug)]
+pub(super) struct FileShare {
+    _run: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
 }
 
 impl FileRoom {
     pub(super) fn new() -> Self {
-        Self { units: Arc::new(Semaphore::new((AHEAD_BYTES / UNIT_BYTES) as usize)) }
+        Self { all: Arc::new(Semaphore::new(units_of(ALL_RUNS_BYTES, ALL_RUNS_BYTES))), run: run_units() }
+    }
+
+    /// The room of another run.
+    fn of_run(&self) -> Self {
+        Self { all: Arc::clone(&self.all), run: run_units() }
     }
 
     /// Waits for room for a file of this size; a larger one than all of it waits until it is alone. None once the server goes
     /// down.
-    async fn take(&self, bytes: Option<u64>) -> Option<OwnedSemaphorePermit> {
+    async fn take(&self, bytes: Option<u64>) -> Option<FileShare> {
         self.take_all(&[bytes]).await.pop().flatten()
     }
 
     /// Waits for room for several files, and takes it in one go: whoever held some of it while it waits for more could wait for
     /// somebody who does the same.
-    async fn take_all(&self, sizes: &[Option<u64>]) -> Vec<Option<OwnedSemaphorePermit>> {
-        let units: Vec<usize> = sizes.iter().map(|size| units_of(size.unwrap_or(UNKNOWN_FILE_BYTES))).collect();
-        let all = units.iter().sum::<usize>().min(units_of(AHEAD_BYTES));
-        let mut room = match u32::try_from(all) {
-            Ok(all) => Arc::clone(&self.units).acquire_many_owned(all).await.ok(),
-            Err(_) => None,
+    async fn take_all(&self, sizes: &[Option<u64>]) -> Vec<Option<FileShare>> {
+        let units: Vec<usize> =
+            sizes.iter().map(|size| units_of(size.unwrap_or(UNKNOWN_FILE_BYTES), RUN_BYTES)).collect();
+        let sum = units.iter().sum::<usize>().min(units_of(RUN_BYTES, RUN_BYTES)) as u32;
+        let mut run = Arc::clone(&self.run).acquire_many_owned(sum).await.ok();
+        let mut all = Arc::clone(&self.all).acquire_many_owned(sum).await.ok();
+        let mut share = |units: usize| {
+            let (run, all) = (run.as_mut()?, all.as_mut()?);
+            let units = units.min(run.num_permits());
+            Some(FileShare { _run: run.split(units)?, _all: all.split(units)? })
         };
-        let shares = units.into_iter().map(|units| {
-            let left = room.as_mut()?;
-            left.split(units.min(left.num_permits()))
-        });
-        shares.collect()
+        units.into_iter().map(&mut share).collect()
     }
 }
 
+fn run_units() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(units_of(RUN_BYTES, RUN_BYTES)))
+}
+
 /// A file of nothing takes some room as well.
-fn units_of(bytes: u64) -> usize {
-    bytes.clamp(1, AHEAD_BYTES).div_ceil(UNIT_BYTES) as usize
+fn units_of(bytes: u64, most: u64) -> usize {
+    bytes.clamp(1, most).div_ceil(UNIT_BYTES) as usize
 }
 
 /// Results wait in the request until they are taken.
@@ -120,16 +137,21 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_taken_in_one_go_and_given_back_piece_by_piece() {
-        let room = FileRoom::new();
-        let total = room.units.available_permits();
+        let room = FileRoom::new().of_run();
+        let free = || (room.run.available_permits(), room.all.available_permits());
+        let total = free();
+        let taken = || (total.0 - free().0, total.1 - free().1);
         let mut shares = room.take_all(&[Some(1), None, Some(10 * UNIT_BYTES)]).await;
-        assert_eq!(total - room.units.available_permits(), 1 + units_of(UNKNOWN_FILE_BYTES) + 10);
+        let unknown = units_of(UNKNOWN_FILE_BYTES, RUN_BYTES);
+        assert_eq!(taken(), (11 + unknown, 11 + unknown));
         drop(shares.pop());
-        assert_eq!(total - room.units.available_permits(), 1 + units_of(UNKNOWN_FILE_BYTES));
+        assert_eq!(taken(), (1 + unknown, 1 + unknown));
         drop(shares);
-        let all = room.take_all(&[Some(AHEAD_BYTES), Some(AHEAD_BYTES), Some(u64::MAX)]).await;
-        assert_eq!((all.len(), room.units.available_permits()), (3, 0), "no more than there is");
+        let all = room.take_all(&[Some(RUN_BYTES), Some(RUN_BYTES), Some(u64::MAX)]).await;
+        assert_eq!((all.len(), free().0), (3, 0), "no more than there is");
+        let other = room.of_run();
+        assert!(other.take(Some(RUN_BYTES)).await.is_some(), "another run has room of its own");
         drop(all);
-        assert_eq!(room.units.available_permits(), total);
+        assert_eq!(free(), total);
     }
 }

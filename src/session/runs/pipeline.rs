@@ -5,21 +5,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesOrdered, Stream, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::inquiry::{Inquiry, Turn};
 use super::super::labels::Findings;
-use super::super::uploads::HeldPicture;
+use super::super::pictures::FileBytes;
 use super::super::{Session, SessionError};
+use super::FileShare;
 use crate::engine::{Place, Run};
 use crate::florence::image::Picture;
 use crate::supervisely::{ClassRegistry, ImageSize, Origin, Prediction, Rectangle};
 use crate::tracking::GreyFrame;
 
-/// Loaded pictures that may wait for the model.
+/// Loads of pictures that may be under way, and that may wait for the model.
+const LOADS_AT_A_TIME: usize = 16;
 const LOADED_AHEAD: usize = 16;
 /// Predictions that may wait to be handed over.
 const PREDICTED_AHEAD: usize = 64;
@@ -45,10 +48,13 @@ pub(in crate::session) struct Input {
 #[derive(Debug)]
 pub(in crate::session) enum Content {
     /// A file.
-    File(Arc<Vec<u8>>, Option<OwnedSemaphorePermit>),
+    File(FileBytes, Option<FileShare>),
     /// Pixels.
-    Picture(Arc<Picture>, Option<OwnedSemaphorePermit>),
+    Picture(Arc<Picture>, Option<FileShare>),
 }
+
+/// Pictures that are loaded together.
+pub(in crate::session) type Load<'a> = BoxFuture<'a, Vec<Input>>;
 
 /// A picture that was predicted, or not.
 #[derive(Debug)]
@@ -99,9 +105,9 @@ impl Session {
     ///
     /// # Errors
     /// The sink's, one that concerns more than a picture, or that of the first picture if every one failed.
-    pub(in crate::session) async fn predict_all(
+    pub(in crate::session) async fn predict_all<'a>(
         &self,
-        inputs: impl Stream<Item = Input> + Send,
+        loads: impl Stream<Item = Load<'a>> + Send,
         course: &Course,
         sink: &mut impl Sink,
     ) -> Result<(), SessionError> {
@@ -109,20 +115,31 @@ impl Session {
         let stop = course.stop.child_token();
         let (loaded, to_predict) = mpsc::channel(LOADED_AHEAD);
         let (predicted, to_deliver) = mpsc::channel(PREDICTED_AHEAD);
-        let load = forward(inputs.take_until(stop.clone().cancelled_owned()), loaded);
-        let predictions = received(to_predict)
-            .map(|input| self.predict_input(input, course, stop.clone()))
-            .buffered(course.width.max(1))
-            .filter_map(std::future::ready);
-        let predict = forward(predictions, predicted);
         let deliver = async {
-            let result = deliver_all(to_deliver, sink, &self.classes).await;
+            let result = deliver_all(to_deliver, sink, &self.classes, &course.stop).await;
             // If it ended early, the others have nobody to work for.
             stop.cancel();
             result
         };
-        let ((), (), result) = tokio::join!(load, predict, deliver);
+        let load = load_all(loads, loaded, &stop);
+        let ((), (), result) = tokio::join!(load, self.predict_loaded(to_predict, predicted, (course, &stop)), deliver);
         result
+    }
+
+    async fn predict_loaded(
+        &self,
+        loaded: mpsc::Receiver<Vec<Input>>,
+        target: mpsc::Sender<Predicted>,
+        (course, stop): (&Course, &CancellationToken),
+    ) {
+        let predict = |input| {
+            let target = target.clone();
+            async move {
+                let slot = target.reserve_owned().await.ok()?;
+                Some((slot, self.predict_input(input, course, stop.clone()).await?))
+            }
+        };
+        hand_on(received(loaded).flat_map(stream::iter).map(predict).buffered(course.width.max(1))).await;
     }
 
     /// Nothing once the run is stopped; a picture that the model is busy with is taken back from it.
@@ -131,10 +148,10 @@ impl Session {
         let name = origin.name.clone();
         let mut grey = None;
         let work = async {
-            let (place, picture) = self.take_picture(content?, course).await?;
-            grey = course.is_tracked.then(|| GreyFrame::of(&picture.picture));
+            let (place, picture, _share) = self.take_picture(content?, course).await?;
+            grey = course.is_tracked.then(|| GreyFrame::of(&picture));
             let turn = Turn { engine: self.engine.as_ref(), place, deadline: None };
-            self.look_at(&turn, Arc::clone(&picture.picture), region, &course.inquiry).await
+            self.look_at(&turn, picture, region, &course.inquiry).await
         };
         let result = stop.run_until_cancelled(work).await?.map_err(|error| match &name {
             Some(name) => error.named(name),
@@ -148,26 +165,66 @@ impl Session {
     }
 
     /// A place with the model and then the pixels, which wait for nobody else once they are there.
-    async fn take_picture(&self, content: Content, course: &Course) -> Result<(Arc<Place>, HeldPicture), SessionError> {
+    async fn take_picture(
+        &self,
+        content: Content,
+        course: &Course,
+    ) -> Result<(Arc<Place>, Arc<Picture>, Option<FileShare>), SessionError> {
         let bytes = match &content {
             Content::File(bytes, _) => self.decoder.decoded_bytes(bytes),
             Content::Picture(picture, _) => picture.rgb().len() as u64,
         };
         let place = self.engine.places().wait_in_run(course.run, bytes).await?;
-        let picture = match content {
-            Content::File(bytes, _room) => self.decoder.decode_file(bytes).await?,
-            Content::Picture(picture, share) => HeldPicture::new(picture, share),
+        // A file's room is free once it is pixels, which its place counts.
+        let (picture, share) = match content {
+            Content::File(bytes, _room) => (self.decoder.decode_file(bytes).await?, None),
+            Content::Picture(picture, share) => (picture, share),
         };
-        Ok((place, picture))
+        Ok((place, picture, share))
     }
 }
 
-/// Sends everything along, until nobody listens any more.
-async fn forward<T: Send>(items: impl Stream<Item = T> + Send, target: mpsc::Sender<T>) {
+/// Begins loads in their order, a few at a time, and hands on what they give in the same order.
+async fn load_all<'a>(
+    loads: impl Stream<Item = Load<'a>> + Send,
+    target: mpsc::Sender<Vec<Input>>,
+    stop: &CancellationToken,
+) {
+    let mut loads = std::pin::pin!(loads);
+    let mut under_way = FuturesOrdered::new();
+    let mut has_more = true;
+    while has_more || !under_way.is_empty() {
+        tokio::select! {
+            next = loads.next(), if has_more && under_way.len() < LOADS_AT_A_TIME => match next {
+                Some(load) => under_way.push_back(load_one(load, target.clone(), stop.clone())),
+                None => has_more = false,
+            },
+            Some(loaded) = under_way.next() => {
+                if let Some((slot, inputs)) = loaded {
+                    slot.send(inputs);
+                }
+            },
+            () = stop.cancelled(), if has_more => has_more = false,
+        }
+    }
+}
+
+async fn load_one(
+    load: Load<'_>,
+    target: mpsc::Sender<Vec<Input>>,
+    stop: CancellationToken,
+) -> Option<(mpsc::OwnedPermit<Vec<Input>>, Vec<Input>)> {
+    let slot = target.reserve_owned().await.ok()?;
+    Some((slot, stop.run_until_cancelled(load).await?))
+}
+
+/// Puts everything where its place is. Whatever was begun has a place, so that nothing which holds a lock, a turn or memory ever
+/// stands still because its consumer does.
+async fn hand_on<T: Send>(items: impl Stream<Item = Option<(mpsc::OwnedPermit<T>, T)>> + Send) {
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
-        if target.send(item).await.is_err() {
-            return;
+        if let Some((slot, item)) = item {
+            slot.send(item);
         }
     }
 }
@@ -196,6 +253,7 @@ async fn deliver_all(
     mut predicted: mpsc::Receiver<Predicted>,
     sink: &mut impl Sink,
     classes: &ClassRegistry,
+    stop: &CancellationToken,
 ) -> Result<(), SessionError> {
     // Failures are held back until something succeeds: if nothing does, the run fails instead of its pictures.
     let mut failed = Vec::new();
@@ -208,8 +266,10 @@ async fn deliver_all(
             classes.register_all(one.result.as_ref().ok().map(|findings| &findings.annotation));
             match &one.result {
                 Err(error) if !error.is_of_one_picture() => {
+                    let error = error.clone();
+                    ready.append(&mut failed);
                     sink.deliver(ready).await?;
-                    return Err(error.clone());
+                    return Err(error);
                 }
                 Err(_) if !has_succeeded => failed.push(one),
                 result => {
@@ -222,6 +282,10 @@ async fn deliver_all(
         if !ready.is_empty() {
             sink.deliver(ready).await?;
         }
+    }
+    if stop.is_cancelled() {
+        // What would have become of the others nobody knows.
+        return sink.deliver(failed).await;
     }
     match failed.into_iter().next() {
         Some(Predicted { result: Err(error), .. }) if !has_succeeded => Err(error),

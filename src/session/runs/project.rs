@@ -10,15 +10,13 @@ use super::super::pictures::{PlatformImage, list_project_images};
 use super::super::queue::InferenceRequest;
 use super::super::upload::{PlatformSink, SourceDatasets};
 use super::super::{Session, SessionError};
-use super::{Answers, Content, Input};
+use super::{Answers, Content, FileRoom, Input, Load};
 use crate::supervisely::{
     DatasetRecord, ImageRecord, InferenceState, Platform, ProjectArguments, Regions, UploadArguments,
 };
 
 /// Pictures that come in one download.
 const IMAGES_PER_DOWNLOAD: usize = 4;
-/// Downloads at a time.
-const DOWNLOADS: usize = 4;
 
 /// The pictures of a project.
 pub(super) struct ProjectImages {
@@ -27,14 +25,15 @@ pub(super) struct ProjectImages {
 }
 
 impl Session {
-    /// Starts a run over a project and gives its id.
+    /// Starts a run over a project and gives its id. `held` is kept until the run has ended.
     ///
     /// # Errors
     /// Whatever is wrong with the arguments; the rest is told by the request itself.
-    pub fn start_project(
+    pub fn start_project<H: Send + 'static>(
         self: &Arc<Self>,
         platform: impl FnOnce() -> Result<Platform, SessionError>,
         state: &Map<String, Value>,
+        held: H,
     ) -> Result<String, SessionError> {
         let project = ProjectArguments::parse(state)?;
         let parsed = InferenceState::parse(state)?;
@@ -43,6 +42,7 @@ impl Session {
         let platform = platform()?;
         let session = Arc::clone(self);
         self.queue.start(move |request| async move {
+            let _held = held;
             session.run_project(request, platform, (project, parsed, upload)).await
         })
     }
@@ -63,42 +63,48 @@ impl Session {
             None => self.predict_all(inputs, &course, &mut Answers { request }).await,
             Some(_) => {
                 let sources = SourceDatasets::known(platform.clone(), project.project_id, found.datasets);
-                let mut sink = PlatformSink::new(self, platform.clone(), upload, request, sources);
+                let mut sink =
+                    PlatformSink::new(self, platform.clone().until(request.stopped()), upload, request, sources);
                 self.predict_all(inputs, &course, &mut sink).await
             }
         }
     }
 
     /// The pictures' files, fetched ahead, a few of a dataset in one download.
-    fn load_project(
-        &self,
-        platform: &Platform,
+    fn load_project<'a>(
+        &'a self,
+        platform: &'a Platform,
         images: Vec<PlatformImage>,
-        regions: &Regions,
-    ) -> impl Stream<Item = Input> + Send {
-        let regions = regions.clone();
-        let groups: Vec<Vec<(usize, PlatformImage)>> = group_by_dataset(images);
-        let platform = platform.clone();
-        stream::iter(groups)
-            .map(move |group| self.load_group(platform.clone(), group, regions.clone()))
-            .buffered(DOWNLOADS)
-            .flat_map(stream::iter)
+        regions: &'a Regions,
+    ) -> impl Stream<Item = Load<'a>> + Send + 'a {
+        let room = self.file_room.of_run();
+        stream::iter(group_by_dataset(images)).map(move |group| {
+            let room = room.clone();
+            let load: Load<'a> = Box::pin(async move { self.load_group(platform, group, regions, &room).await });
+            load
+        })
     }
 
-    async fn load_group(&self, platform: Platform, group: Vec<(usize, PlatformImage)>, regions: Regions) -> Vec<Input> {
+    async fn load_group(
+        &self,
+        platform: &Platform,
+        group: Vec<(usize, PlatformImage)>,
+        regions: &Regions,
+        room: &FileRoom,
+    ) -> Vec<Input> {
         let sizes: Vec<Option<u64>> = group.iter().map(|(_, image)| image.record.size).collect();
-        let rooms = self.file_room.take_all(&sizes).await;
+        let rooms = room.take_all(&sizes).await;
         let records: Vec<&ImageRecord> = group.iter().map(|(_, image)| &image.record).collect();
         let dataset_id = records.first().map_or(0, |record| record.dataset_id);
         let mut files = match records.len() {
             0 | 1 => HashMap::new(),
-            _ => self.store.images(&platform, dataset_id, &records).await,
+            _ => self.store.images(platform, dataset_id, &records).await,
         };
         let mut inputs = Vec::with_capacity(group.len());
         for ((index, image), room) in group.into_iter().zip(rooms) {
             let file = match files.remove(&image.record.id) {
                 Some(file) => Ok(file),
-                None => self.store.image(&platform, &image.record).await,
+                None => self.store.image(platform, &image.record).await,
             };
             let content = file.map(|bytes| Content::File(bytes, room));
             let (origin, size) = (image.origin(), image.record.image_size());

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::pictures::FileBytes;
+use super::super::pictures::PlatformImage;
 use super::super::queue::{InferenceRequest, RunStage};
 use super::super::{Session, SessionError};
 use super::project::find_project_images;
-use super::{Content, Course, Input, Predicted, Sink};
+use super::{Predicted, Sink};
 use crate::supervisely::{InferenceState, Platform, SpeedTestArguments};
 
 /// Pictures of the project that are taken; batches go round them.
 const MAX_IMAGES: usize = 100;
+
+/// Pictures that are fetched at a time before the test begins; then they come from the cache.
+const DOWNLOADS: usize = 8;
 
 /// What one batch took, in milliseconds. The original has no use for the parts either.
 #[derive(Debug, Serialize)]
@@ -36,14 +39,15 @@ impl Sink for Nowhere {
 }
 
 impl Session {
-    /// Starts a speed test and gives its id.
+    /// Starts a speed test and gives its id. `held` is kept until the run has ended.
     ///
     /// # Errors
     /// Whatever is wrong with the arguments, and a project that holds no pictures.
-    pub async fn start_speed_test(
+    pub async fn start_speed_test<H: Send + 'static>(
         self: &Arc<Self>,
         platform: impl FnOnce() -> Result<Platform, SessionError>,
         state: &Map<String, Value>,
+        held: H,
     ) -> Result<String, SessionError> {
         let arguments = SpeedTestArguments::parse(state)?;
         let parsed = InferenceState::parse(state)?;
@@ -54,6 +58,7 @@ impl Session {
         }
         let session = Arc::clone(self);
         self.queue.start(move |request| async move {
+            let _held = held;
             session.run_speed_test(&request, &platform, (&arguments, &parsed)).await
         })
     }
@@ -64,20 +69,21 @@ impl Session {
         platform: &Platform,
         (arguments, state): (&SpeedTestArguments, &InferenceState),
     ) -> Result<(), SessionError> {
-        let files = self.fetch_test_images(request, platform, arguments);
-        let Some(files) = Self::prepare(request, files).await? else { return Ok(()) };
-        let course = Course { width: arguments.batch_size, ..self.course(state, request)? };
+        let images = self.fetch_test_images(request, platform, arguments);
+        let Some(images) = Self::prepare(request, images).await? else { return Ok(()) };
+        let course = self.course(&InferenceState { batch_size: arguments.batch_size, ..state.clone() }, request)?;
         // Every batch is of other pictures than the one before it, as far as there are enough.
-        let mut pictures = files.into_iter().cycle();
+        let mut pictures = images.into_iter().cycle();
         for (stage, batches) in [(RunStage::Warmup, arguments.warmup), (RunStage::Running, arguments.iterations)] {
             request.begin(stage, batches as u64);
             for _ in 0..batches {
                 if request.stopped().is_cancelled() {
                     return Ok(());
                 }
-                let batch: Vec<Input> = pictures.by_ref().take(arguments.batch_size).map(test_input).collect();
+                let batch = pictures.by_ref().take(arguments.batch_size).collect();
                 let start = Instant::now();
-                self.predict_all(stream::iter(batch), &course, &mut Nowhere).await?;
+                let loads = self.load_images(platform, batch, &state.settings.regions);
+                self.predict_all(loads, &course, &mut Nowhere).await?;
                 let total = start.elapsed().as_secs_f64() * 1000.0;
                 if request.stopped().is_cancelled() {
                     return Ok(());
@@ -99,24 +105,17 @@ impl Session {
         request: &InferenceRequest,
         platform: &Platform,
         arguments: &SpeedTestArguments,
-    ) -> Result<Vec<FileBytes>, SessionError> {
+    ) -> Result<Vec<PlatformImage>, SessionError> {
         let mut images = find_project_images(platform, &arguments.project).await?.images;
         // No more than the batches will see.
         let wanted = arguments.batch_size.saturating_mul(arguments.iterations.saturating_add(arguments.warmup));
         images.truncate(MAX_IMAGES.min(wanted));
         request.begin(RunStage::Preparing, images.len() as u64);
-        let loads: Vec<_> = images.iter().map(|image| self.store.image(platform, &image.record)).collect();
-        let mut files = Vec::with_capacity(loads.len());
-        let mut loads = stream::iter(loads).buffered(super::DOWNLOADS);
-        while let Some(file) = loads.next().await {
-            files.push(file?);
-            request.advance(1);
+        for images in images.chunks(DOWNLOADS) {
+            let fetches = images.iter().map(|image| self.store.image(platform, &image.record));
+            try_join_all(fetches).await?;
+            request.advance(images.len() as u64);
         }
-        if files.is_empty() { Err(SessionError::NoPictures) } else { Ok(files) }
+        if images.is_empty() { Err(SessionError::NoPictures) } else { Ok(images) }
     }
-}
-
-fn test_input(file: FileBytes) -> Input {
-    let (origin, size) = (Default::default(), crate::supervisely::ImageSize { height: 0, width: 0 });
-    Input { origin, size, region: None, content: Ok(Content::File(file, None)) }
 }

@@ -43,15 +43,16 @@ impl TrackingRun {
 }
 
 impl Session {
-    /// Starts tracking. `state` holds the arguments, over which the tool's own context was laid.
+    /// Starts tracking. `state` holds the arguments, over which the tool's own context was laid. `held` is kept until the run has ended.
     ///
     /// # Errors
     /// Whatever is wrong with the arguments. What goes wrong later the labelling tool is told.
-    pub fn start_tracking(
+    pub fn start_tracking<H: Send + 'static>(
         self: &Arc<Self>,
         platform: impl FnOnce() -> Result<Platform, SessionError>,
         state: &Map<String, Value>,
-    ) -> Result<String, SessionError> {
+        held: H,
+    ) -> Result<(), SessionError> {
         let run = TrackingRun::parse(state)?;
         self.check_inquiry(&run.state)?;
         if let TrackerChoice::BotSort(settings) = &run.video.tracker {
@@ -59,7 +60,8 @@ impl Session {
         }
         let platform = platform()?;
         let session = Arc::clone(self);
-        self.queue.start(move |request| async move {
+        self.queue.start_unseen(move |request| async move {
+            let _held = held;
             let result = session.track(&request, &platform, &run).await;
             if let Err(error) = &result {
                 let notice = Notice::Failed { message: error.to_string() };
@@ -77,10 +79,12 @@ impl Session {
         platform: &Platform,
         run: &TrackingRun,
     ) -> Result<(), SessionError> {
-        let record = platform.video(run.video_id).await?;
+        let found = Self::prepare(request, async { Ok(platform.video(run.video_id).await?) }).await?;
+        let Some(record) = found else { return Ok(()) };
         let video = Video::of_platform(&record);
         let plan = FramePlan::new(&run.video, &video);
-        let inputs = self.open_frames(platform, &record, plan, &video).await?;
+        let opened = Self::prepare(request, self.open_frames(platform, &record, plan, &video)).await?;
+        let Some(inputs) = opened else { return Ok(()) };
         Self::begin_running(request, usize::try_from(plan.range.count).unwrap_or(usize::MAX));
         let tracks = tracks_of(&run.video, &video)?;
         let course = Course { is_tracked: tracks.is_some(), ..self.course(&run.state, request)? };
@@ -131,6 +135,14 @@ impl FigureSink<'_> {
         }
     }
 
+    /// The project's names for the classes of labels.
+    fn admit(&mut self, labels: &[(u64, &Label)]) -> Result<Vec<String>, SessionError> {
+        let admit = |(_, label): &(u64, &Label)| {
+            Ok(self.classes.admit_class(&self.session.classes.class(&label.class_title, label.shape()))?)
+        };
+        labels.iter().map(admit).collect()
+    }
+
     /// Makes the objects of tracks that are new, in the order in which they appear.
     async fn add_objects(&mut self, labels: &[(u64, Label)]) -> Result<(), SessionError> {
         let mut new: Vec<(u64, &Label)> = Vec::new();
@@ -142,13 +154,17 @@ impl FigureSink<'_> {
         if new.is_empty() {
             return Ok(());
         }
-        let mut names = Vec::with_capacity(new.len());
-        for (_, label) in &new {
-            names.push(self.classes.admit_class(&self.session.classes.class(&label.class_title, label.shape()))?);
-        }
-        if let Some(meta) = self.classes.to_store() {
-            let answer = self.platform.update_project_meta(self.record.project_id, meta).await?;
-            self.classes.set_stored(answer);
+        let mut names = self.admit(&new)?;
+        if self.classes.to_store().is_some() {
+            // Storing replaces the whole meta, so it is done to what is there now.
+            let _turn = self.session.meta_turn.lock().await;
+            let meta = self.platform.project_meta(self.record.project_id).await?;
+            self.classes = ProjectClasses::new(meta, &self.run.upload.suffix);
+            names = self.admit(&new)?;
+            if let Some(meta) = self.classes.to_store() {
+                let answer = self.platform.update_project_meta(self.record.project_id, meta).await?;
+                self.classes.set_stored(answer);
+            }
         }
         if names.iter().any(|name| !self.class_ids.contains_key(name)) {
             self.class_ids = self.platform.class_ids(self.record.project_id).await?.into_iter().collect();
@@ -184,6 +200,10 @@ impl Sink for FigureSink<'_> {
     }
 
     async fn deliver(&mut self, predicted: Vec<Predicted>) -> Result<(), SessionError> {
+        if self.request.stopped().is_cancelled() {
+            // The tool's user has had enough of figures.
+            return Ok(());
+        }
         let mut frames: Vec<(u64, Vec<(u64, Label)>)> = Vec::with_capacity(predicted.len());
         for mut one in predicted {
             let index = one.origin.frame_index.and_then(|index| u64::try_from(index).ok()).unwrap_or(0);

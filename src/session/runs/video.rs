@@ -1,9 +1,11 @@
 //! Frames of a video, on the platform or uploaded, with or without tracks.
 
 use std::fs::File;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::queue::InferenceRequest;
 use super::super::{Session, SessionError, in_time};
-use super::{Content, Course, Input, Predicted, Sink};
+use super::{Content, Course, Input, Load, Predicted, Sink};
 use crate::engine::Stage;
 use crate::florence::image::Picture;
 use crate::media::{FrameRange, FrameReader, VideoFile, ffmpeg_is_here, probe_video};
@@ -55,8 +57,14 @@ impl FramePlan {
     pub(super) fn new(arguments: &VideoArguments, video: &Video) -> Self {
         let selection = arguments.frames;
         let count = selection.resolve(video.frames, video.frames_per_second);
-        let range =
-            FrameRange { start: selection.start, step: selection.step.max(1), count, backward: selection.is_backward };
+        // Backward from beyond the end is backward from the end.
+        let last = if selection.is_backward { video.frames.saturating_sub(1) } else { u64::MAX };
+        let range = FrameRange {
+            start: selection.start.min(last),
+            step: selection.step.max(1),
+            count,
+            backward: selection.is_backward,
+        };
         Self { range }
     }
 
@@ -110,14 +118,15 @@ impl Session {
         Ok(VideoAnswer { ann: request.take_results(), video_ann })
     }
 
-    /// Starts a run over frames of a video of the platform and gives its id.
+    /// Starts a run over frames of a video of the platform and gives its id. `held` is kept until the run has ended.
     ///
     /// # Errors
     /// Whatever is wrong with the arguments; the rest is told by the request itself.
-    pub fn start_video(
+    pub fn start_video<H: Send + 'static>(
         self: &Arc<Self>,
         platform: impl FnOnce() -> Result<Platform, SessionError>,
         state: &Map<String, Value>,
+        held: H,
     ) -> Result<String, SessionError> {
         let arguments =
             (VideoArguments::video_id(state)?, VideoArguments::parse(state)?, InferenceState::parse(state)?);
@@ -125,7 +134,10 @@ impl Session {
         check_tracker(&arguments.1)?;
         let platform = platform()?;
         let session = Arc::clone(self);
-        self.queue.start(move |request| async move { session.run_platform_video(request, platform, arguments).await })
+        self.queue.start(move |request| async move {
+            let _held = held;
+            session.run_platform_video(request, platform, arguments).await
+        })
     }
 
     /// Starts a run over frames of an uploaded video and gives its id. `held` is kept until the run has ended.
@@ -199,7 +211,7 @@ impl Session {
     async fn run_frames<'a>(
         &'a self,
         request: &Arc<InferenceRequest>,
-        (video, plan, inputs): (&Video, FramePlan, BoxStream<'a, Input>),
+        (video, plan, inputs): (&Video, FramePlan, BoxStream<'a, Load<'a>>),
         (arguments, state): (&VideoArguments, &InferenceState),
     ) -> Result<Value, SessionError> {
         Self::begin_running(request, usize::try_from(plan.range.count).unwrap_or(usize::MAX));
@@ -217,7 +229,7 @@ impl Session {
         record: &VideoRecord,
         plan: FramePlan,
         video: &Video,
-    ) -> Result<BoxStream<'a, Input>, SessionError> {
+    ) -> Result<BoxStream<'a, Load<'a>>, SessionError> {
         let can_read = ffmpeg_is_here(&self.video).is_ok();
         let here = self.store.cached_video(platform, record.id).filter(|_| can_read);
         let file = match here {
@@ -237,25 +249,24 @@ impl Session {
         video_id: i64,
         plan: FramePlan,
         video: &Video,
-    ) -> BoxStream<'a, Input> {
+    ) -> BoxStream<'a, Load<'a>> {
         let indices: Vec<u64> = plan.indices().collect();
         let groups: Vec<Vec<u64>> = indices.chunks(FRAMES_PER_DOWNLOAD).map(<[u64]>::to_vec).collect();
         let video = Arc::new(Video { origin: video.origin.clone(), ..*video });
         let fetch = move |frames: Vec<u64>| {
             let (platform, video) = (platform.clone(), Arc::clone(&video));
-            async move {
-                let inputs: Vec<Input> = match self.store.frames(&platform, video_id, &frames).await {
+            let load: Load<'a> = Box::pin(async move {
+                match self.store.frames(&platform, video_id, &frames).await {
                     Ok(files) => {
                         let content = |bytes| Ok(Content::File(bytes, None));
                         files.into_iter().map(|(index, bytes)| video.input(index, content(bytes))).collect()
                     }
                     Err(error) => frames.iter().map(|index| video.input(*index, Err(error.clone()))).collect(),
-                };
-                stream::iter(inputs)
-            }
+                }
+            });
+            load
         };
-        // One download ahead of the pictures that wait for the model.
-        stream::iter(groups).then(fetch).flatten().boxed()
+        stream::iter(groups).map(fetch).boxed()
     }
 
     async fn read_frames<'a>(
@@ -263,27 +274,28 @@ impl Session {
         file: VideoFile,
         plan: FramePlan,
         video: &Video,
-    ) -> Result<BoxStream<'a, Input>, SessionError> {
+    ) -> Result<BoxStream<'a, Load<'a>>, SessionError> {
         let info = probe_video(&file, &self.video).await?;
         let reader = FrameReader::open(&file, &info, plan.range, &self.video).await?;
         let video = Video { origin: video.origin.clone(), ..*video };
         // Ends with the first frame that cannot be read: there is no way past it.
-        let frames = stream::unfold(Some((reader, video)), async |state| {
+        let room = self.file_room.of_run();
+        let frames = stream::unfold((Some((reader, video)), room), async |(state, room)| {
             let (mut reader, video) = state?;
             // Pixels take far more room than files.
-            let room = self.file_room.take(Some(video.frame_bytes())).await;
+            let share = room.take(Some(video.frame_bytes())).await;
             match reader.next().await {
                 Ok(None) => None,
                 Ok(Some(frame)) => {
                     let picture = Picture::new(frame.width, frame.height, frame.rgb);
                     let content = picture.map_err(|error| SessionError::Internal(error.to_string()));
-                    let content = content.map(|picture| Content::Picture(Arc::new(picture), room));
-                    Some((video.input(frame.index, content), Some((reader, video))))
+                    let content = content.map(|picture| Content::Picture(Arc::new(picture), share));
+                    Some((video.input(frame.index, content), (Some((reader, video)), room)))
                 }
-                Err(error) => Some((video.input(0, Err(error.into())), None)),
+                Err(error) => Some((video.input(0, Err(error.into())), (None, room))),
             }
         });
-        Ok(frames.boxed())
+        Ok(frames.map(|input| Load::from(ready(vec![input]).boxed())).boxed())
     }
 }
 

@@ -126,7 +126,7 @@ async fn create_project(platform: &Platform, source: &DatasetRecord, maker: &Mak
         None => "Predictions".to_owned(),
     };
     for name in free_names(&name) {
-        if !platform.has_project(workspace_id, &name).await? {
+        if platform.projects_named(workspace_id, &name).await?.is_empty() {
             let project = NewProject { name, workspace_id, description: maker.describe("project"), kind: "images" };
             return Ok(platform.add_project(&project).await?.id);
         }
@@ -142,7 +142,7 @@ fn free_names(name: &str) -> impl Iterator<Item = String> + '_ {
 
 /// As the SDK numbers names that are taken.
 fn number_suffix(number: usize) -> String {
-    format!("_{number:02}")
+    format!("_{number:03}")
 }
 
 /// The suffix goes before a file's extension.
@@ -164,7 +164,7 @@ mod tests {
         let images = [(1, "a.png"), (2, "a.png"), (3, "a.png"), (4, "b")];
         let names = |images: Vec<NewImage>| images.into_iter().map(|image| image.name).collect::<Vec<_>>();
         let first = names(destination.name_copies(9, 5, &images));
-        assert_eq!(first, ["a.png", "a(dataset_id:5).png", "a(dataset_id:5)_01.png", "b"]);
+        assert_eq!(first, ["a.png", "a(dataset_id:5).png", "a(dataset_id:5)_001.png", "b"]);
         assert_eq!(names(destination.name_copies(9, 5, &[(4, "b")])), ["b(dataset_id:5)"]);
         assert_eq!(names(destination.name_copies(10, 5, &[(4, "b")])), ["b"]);
     }
@@ -172,6 +172,6 @@ mod tests {
     #[test]
     fn names_are_numbered_as_the_sdk_does() {
         let names: Vec<String> = free_names("v1.0").take(3).collect();
-        assert_eq!(names, ["v1.0", "v1.0_01", "v1.0_02"]);
+        assert_eq!(names, ["v1.0", "v1.0_001", "v1.0_002"]);
     }
 }

@@ -125,13 +125,14 @@ impl<'a> PlatformSink<'a> {
             }
             false => HashMap::new(),
         };
-        let least_iou = (self.arguments.mode == Some(UploadMode::IouMerge)).then_some(self.arguments.existing_iou);
-        // A picture that is named twice gets its labels twice, in one annotation.
+        let least_iou = self.arguments.existing_iou;
+        // A picture that is named twice is stored once: what was found the second time joins the first, or replaces it.
         let mut merged: Vec<(i64, Map<String, Value>)> = Vec::new();
         for (labelled, stored) in labelled.iter().zip(stored) {
             let before = merged.iter().position(|(image_id, _)| *image_id == labelled.image_id);
+            let before = before.map(|index| merged.remove(index).1);
             let base = match before {
-                Some(index) if self.keeps_labels() => Some(merged.remove(index).1),
+                Some(before) if self.keeps_labels() => Some(before),
                 _ => present.remove(&labelled.image_id),
             };
             merged.push((labelled.image_id, merge_labels(base, labelled.annotation, stored, least_iou)));
@@ -148,19 +149,23 @@ impl<'a> PlatformSink<'a> {
 
     /// Makes the project know every class and tag of the annotations, and gives them under the project's names.
     async fn admit(&mut self, project_id: i64, annotations: &[Annotation]) -> Result<Vec<Stored>, SessionError> {
-        let classes = match self.classes.entry(project_id) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let meta = self.platform.project_meta(project_id).await?;
-                entry.insert(ProjectClasses::new(meta, &self.arguments.suffix))
+        if let Some(classes) = self.classes.get_mut(&project_id) {
+            let stored = admit_all(self.session, classes, annotations)?;
+            if classes.to_store().is_none() {
+                return Ok(stored);
             }
-        };
-        let stored = annotations.iter().map(|annotation| admit_annotation(self.session, classes, annotation));
-        let stored = stored.collect::<Result<Vec<_>, _>>()?;
+        }
+        // Storing replaces the whole meta, so it is done to what is there now and not to what was there at some time, and by one of
+        // our runs after the other.
+        let _turn = self.session.meta_turn.lock().await;
+        let meta = self.platform.project_meta(project_id).await?;
+        let mut classes = ProjectClasses::new(meta, &self.arguments.suffix);
+        let stored = admit_all(self.session, &mut classes, annotations)?;
         if let Some(meta) = classes.to_store() {
             let answer = self.platform.update_project_meta(project_id, meta).await?;
             classes.set_stored(answer);
         }
+        self.classes.insert(project_id, classes);
         Ok(stored)
     }
 }
@@ -185,6 +190,14 @@ impl Sink for PlatformSink<'_> {
         }
         Ok(())
     }
+}
+
+fn admit_all(
+    session: &Session,
+    classes: &mut ProjectClasses,
+    annotations: &[Annotation],
+) -> Result<Vec<Stored>, SessionError> {
+    annotations.iter().map(|annotation| admit_annotation(session, classes, annotation)).collect()
 }
 
 /// An annotation's labels and tags under the project's names.

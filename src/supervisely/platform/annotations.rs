@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::error::PlatformError;
 use super::records::StoredAnnotation;
-use super::transport::Platform;
+use super::transport::{Platform, nonsense};
 
 impl Platform {
     /// The annotations of pictures of a dataset.
@@ -16,11 +16,17 @@ impl Platform {
         dataset_id: i64,
         image_ids: &[i64],
     ) -> Result<Vec<StoredAnnotation>, PlatformError> {
+        const METHOD: &str = "annotations.bulk.info";
         let body = json!({
             "datasetId": dataset_id, "imageIds": image_ids, "withCustomBigData": false,
             "forceMetadataForLinks": true, "integerCoords": false,
         });
-        self.call("annotations.bulk.info", &body).await
+        let stored: Vec<StoredAnnotation> = self.call(METHOD, &body).await?;
+        // A picture that is left out has labels all the same, which whoever takes it for bare would overwrite.
+        match image_ids.iter().find(|id| stored.iter().all(|annotation| annotation.image_id != **id)) {
+            Some(missing) => Err(nonsense(METHOD, &format!("the annotation of image {missing} is missing"))),
+            None => Ok(stored),
+        }
     }
 
     /// Replaces the annotations of pictures of a dataset. Doing it twice is doing it once.

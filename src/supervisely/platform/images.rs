@@ -94,7 +94,8 @@ impl Platform {
     ) -> Result<HashMap<i64, Vec<u8>>, PlatformError> {
         const METHOD: &str = "images.bulk.download";
         let body = json!({"datasetId": dataset_id, "imageIds": ids});
-        let parts = self.download(METHOD, &body, |response| read_parts(METHOD, response, max_bytes)).await?;
+        let parts =
+            self.download(METHOD, &body, |response| read_parts(METHOD, response, (max_bytes, ids.len()))).await?;
         Ok(parts.into_iter().filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes))).collect())
     }
 
@@ -108,7 +109,10 @@ impl Platform {
         max_bytes: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, PlatformError> {
         const METHOD: &str = "images.bulk.download-by-hash";
-        self.download(METHOD, &json!({ "hashes": hashes }), |response| read_parts(METHOD, response, max_bytes)).await
+        self.download(METHOD, &json!({ "hashes": hashes }), |response| {
+            read_parts(METHOD, response, (max_bytes, hashes.len()))
+        })
+        .await
     }
 
     /// Copies pictures into a dataset and gives the copies' ids, in order.
@@ -140,11 +144,11 @@ impl Platform {
     }
 }
 
-/// The named parts of a multipart answer, each read as it comes.
+/// The named parts of a multipart answer, each read as it comes: so many at most, of so many bytes each.
 pub(super) async fn read_parts(
     method: &'static str,
     response: Response,
-    max_bytes: usize,
+    (max_bytes, max_parts): (usize, usize),
 ) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let broken = |error: multer::Error| Failure::passing(nonsense(method, &error));
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -153,6 +157,9 @@ pub(super) async fn read_parts(
     let mut multipart = multer::Multipart::new(stream, boundary);
     let mut parts = Vec::new();
     while let Some(mut part) = multipart.next_field().await.map_err(broken)? {
+        if parts.len() >= max_parts {
+            return Err(Failure::lasting(nonsense(method, &"more files than were asked for")));
+        }
         let name = part.name().unwrap_or_default().to_owned();
         let mut bytes = Vec::new();
         while let Some(chunk) = part.chunk().await.map_err(broken)? {

@@ -45,25 +45,30 @@ impl Platform {
         self.call("projects.info", &json!({ "id": id })).await
     }
 
-    /// Whether a project of this name is in the workspace.
+    /// The projects of this name in a workspace.
     ///
     /// # Errors
     /// The platform's.
-    pub async fn has_project(&self, workspace_id: i64, name: &str) -> Result<bool, PlatformError> {
+    pub async fn projects_named(&self, workspace_id: i64, name: &str) -> Result<Vec<ProjectRecord>, PlatformError> {
         let body = json!({
             "filter": [{"field": "name", "operator": "=", "value": name}],
             "workspaceId": workspace_id, "sort": "id", "sort_order": "asc",
         });
-        let found: Vec<ProjectRecord> = self.list("projects.list", body).await?;
-        Ok(!found.is_empty())
+        self.list("projects.list", body).await
     }
 
-    /// Makes a project.
+    /// Makes a project. One that was made before an answer was lost is found by its description.
     ///
     /// # Errors
     /// The platform's.
     pub async fn add_project(&self, project: &NewProject) -> Result<ProjectRecord, PlatformError> {
-        self.call("projects.add", &json!(project)).await
+        let refusal = match self.call("projects.add", &json!(project)).await {
+            Err(error) if error.is_name_taken() => error,
+            other => return other,
+        };
+        let there = self.projects_named(project.workspace_id, &project.name).await?;
+        let ours = there.into_iter().find(|known| known.description.as_ref() == Some(&project.description));
+        ours.ok_or(refusal)
     }
 
     /// A dataset's record.
@@ -105,12 +110,18 @@ impl Platform {
         Ok(found.into_iter().filter(|dataset| dataset.parent_id == parent_id).collect())
     }
 
-    /// Makes a dataset.
+    /// Makes a dataset. One that was made before an answer was lost is found by its description.
     ///
     /// # Errors
     /// The platform's.
     pub async fn add_dataset(&self, dataset: &NewDataset) -> Result<DatasetRecord, PlatformError> {
-        self.call("datasets.add", &json!(dataset)).await
+        let refusal = match self.call("datasets.add", &json!(dataset)).await {
+            Err(error) if error.is_name_taken() => error,
+            other => return other,
+        };
+        let there = self.datasets_named(dataset.project_id, dataset.parent_id, &dataset.name).await?;
+        let ours = there.into_iter().find(|known| known.description.as_ref() == Some(&dataset.description));
+        ours.ok_or(refusal)
     }
 
     /// A project's meta, as the platform writes it.

@@ -48,6 +48,8 @@ pub struct DatasetRecord {
     pub workspace_id: Option<i64>,
     /// Dataset that it lies in.
     pub parent_id: Option<i64>,
+    /// What users read about it.
+    pub description: Option<String>,
 }
 
 /// A project.
@@ -63,6 +65,8 @@ pub struct ProjectRecord {
     pub kind: Option<String>,
     /// Workspace that holds it.
     pub workspace_id: Option<i64>,
+    /// What users read about it.
+    pub description: Option<String>,
 }
 
 impl ProjectRecord {

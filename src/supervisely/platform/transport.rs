@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::access::{Address, Token};
 use super::error::PlatformError;
@@ -21,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest that a call without files may take as a whole.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest that files may take as a whole: a video of 8 GiB at 1 MB a second.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60 + 30 * 60);
 /// Longest that a server may take to show that it speaks TLS.
 const TLS_TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer in JSON.
@@ -49,6 +53,8 @@ pub struct Platform {
     address: Arc<Address>,
     api: String,
     token: Token,
+    /// Told when what it asks for is not wanted any more: no call is tried again then.
+    stop: CancellationToken,
 }
 
 impl Transport {
@@ -90,7 +96,13 @@ impl Transport {
 
 impl Platform {
     pub(super) fn new(transport: Transport, address: Arc<Address>, api: String, token: Token) -> Self {
-        Self { transport, address, api, token }
+        Self { transport, address, api, token, stop: CancellationToken::new() }
+    }
+
+    /// The same client, which tries no call again once this is told.
+    #[must_use]
+    pub fn until(self, stop: &CancellationToken) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     /// The platform's address.
@@ -128,7 +140,14 @@ impl Platform {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.repeat(method, || async { read(self.send(method, body, None).await?).await }).await
+        self.repeat(method, || async {
+            let late = |_| {
+                let reason = "the file did not come in time".to_owned();
+                Failure::passing(PlatformError::Unreachable { method, reason })
+            };
+            timeout(DOWNLOAD_TIMEOUT, async { read(self.send(method, body, None).await?).await }).await.map_err(late)?
+        })
+        .await
     }
 
     async fn repeat<T, F>(&self, method: &'static str, attempt: impl Fn() -> F) -> Result<T, PlatformError>
@@ -146,7 +165,9 @@ impl Platform {
             }
             let pause = self.transport.retries.pause(tried, failure.asked_pause);
             tracing::warn!(method, error = %failure.error, pause_ms = pause.as_millis(), "the platform is asked again");
-            tokio::time::sleep(pause).await;
+            if self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Err(failure.error);
+            }
             tried += 1;
         }
     }

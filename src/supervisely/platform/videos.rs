@@ -86,7 +86,8 @@ impl Platform {
     ) -> Result<Vec<(u64, Vec<u8>)>, PlatformError> {
         const METHOD: &str = "videos.bulk.download-frame";
         let body = json!({"videoId": video_id, "frames": frames});
-        let parts = self.download(METHOD, &body, |response| read_parts(METHOD, response, max_bytes)).await?;
+        let parts =
+            self.download(METHOD, &body, |response| read_parts(METHOD, response, (max_bytes, frames.len()))).await?;
         Ok(parts.into_iter().filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes))).collect())
     }
 

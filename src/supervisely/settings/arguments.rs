@@ -51,8 +51,8 @@ pub struct UploadArguments {
     pub output_project_id: Option<i64>,
     /// Ending of a class whose name the project uses for another geometry.
     pub suffix: String,
-    /// From this overlap on a label counts as there already.
-    pub existing_iou: f64,
+    /// From this overlap on a label counts as there already; `None` lets labels repeat.
+    pub existing_iou: Option<f64>,
 }
 
 impl UploadArguments {
@@ -82,7 +82,8 @@ impl UploadArguments {
             mode,
             output_project_id,
             suffix: suffix.unwrap_or(Self::DEFAULT_SUFFIX).to_owned(),
-            existing_iou: existing_iou.unwrap_or(Self::DEFAULT_EXISTING_IOU),
+            existing_iou: existing_iou
+                .or_else(|| (mode == Some(UploadMode::IouMerge)).then_some(Self::DEFAULT_EXISTING_IOU)),
         })
     }
 }
@@ -362,7 +363,9 @@ mod tests {
         assert_eq!(upload(json!({"upload_mode": "overwrite"})).mode, Some(UploadMode::Replace));
         assert_eq!(upload(json!({"model_prediction_suffix": ""})).suffix, "_nn");
         let settings = map(json!({"existing_objects_iou_thresh": 0.5}));
-        assert_eq!(UploadArguments::parse(&Map::new(), &settings).unwrap().existing_iou, 0.5);
+        assert_eq!(UploadArguments::parse(&Map::new(), &settings).unwrap().existing_iou, Some(0.5));
+        assert_eq!(upload(json!({"upload_mode": "iou_merge"})).existing_iou, Some(0.9));
+        assert_eq!(upload(json!({"upload_mode": "append"})).existing_iou, None);
         let zero = map(json!({"existing_objects_iou_thresh": 0}));
         assert!(UploadArguments::parse(&Map::new(), &zero).is_err());
     }
