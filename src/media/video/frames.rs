@@ -15,6 +15,8 @@ use super::{VideoFile, VideoSettings};
 
 /// Bytes of a pixel.
 const RGB_BYTES: usize = 3;
+/// The first frame may take so many times as long as another.
+const FIRST_FRAME_PATIENCE: u32 = 10;
 /// Bytes of frames that are held to be handed out backward.
 const WINDOW_BYTES: usize = 64 << 20;
 
@@ -66,6 +68,8 @@ struct Decoding {
     complaints: JoinHandle<String>,
     next_index: u64,
     step: u64,
+    /// Whether no frame has come yet.
+    is_fresh: bool,
 }
 
 impl FrameReader {
@@ -132,7 +136,9 @@ impl FrameReader {
         let select = format!("select=gte(n\\,{first})*not(mod(n-{first}\\,{step}))");
         let (size, count) = (format!("{}x{}", self.info.width, self.info.height), count.to_string());
         // Every frame that was chosen, once, whatever its time; in the size that was promised, even if the video changes it.
+        // It would take what comes from its input, which is the video, for key presses.
         let options = [
+            "-nostdin",
             "-i",
             INPUT,
             "-map",
@@ -159,13 +165,15 @@ impl FrameReader {
             return Err(VideoError::failed("it has no output"));
         };
         let complaints = tokio::spawn(read_complaints(stderr));
-        Ok(Decoding { child, pixels: BufReader::new(stdout), complaints, next_index: first, step })
+        Ok(Decoding { child, pixels: BufReader::new(stdout), complaints, next_index: first, step, is_fresh: true })
     }
 
     async fn read(&mut self) -> Result<Option<Frame>, VideoError> {
         let mut rgb = vec![0; self.frame_bytes()];
         let Some(decoding) = &mut self.decoding else { return Ok(None) };
-        let read = timeout(self.settings.frame_timeout, read_frame(&mut decoding.pixels, &mut rgb)).await;
+        // Before the first frame come those that are passed over.
+        let patience = if std::mem::replace(&mut decoding.is_fresh, false) { FIRST_FRAME_PATIENCE } else { 1 };
+        let read = timeout(self.settings.frame_timeout * patience, read_frame(&mut decoding.pixels, &mut rgb)).await;
         if read.map_err(|_| VideoError::TimedOut)?? {
             let index = decoding.next_index;
             decoding.next_index += decoding.step;
