@@ -35,6 +35,18 @@ fn read_kib(file: &str, field: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// The platform's words for a model on its way.
+pub const DEPLOYING: &str = "Deploying model ...";
+/// The platform's words for a model that answers.
+pub const DEPLOYED: &str = "Model deployed";
+/// The platform's words for an app without a model.
+pub const STARTED: &str = "Application is started ...";
+
+/// Shows how far something is.
+pub fn progress(subtask: &str, current: u64, total: u64) {
+    tracing::info!(subtask, current, total, "progress");
+}
+
 /// Starts the log. A second call changes nothing.
 pub fn start() {
     let level = std::env::var(LEVEL_VARIABLE).unwrap_or_default().to_lowercase();

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom.
-const LAYERS: [&str; 9] =
-    ["cli", "server", "session", "supervisely", "tracking", "media", "engine", "models", "florence"];
+const LAYERS: [&str; 10] =
+    ["cli", "server", "lifecycle", "session", "supervisely", "tracking", "media", "engine", "models", "florence"];
 /// Used by all, using none.
 const LEAVES: [&str; 1] = ["telemetry"];
 

@@ -1,7 +1,7 @@
 //! The commands and their options as they are written.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use super::error::{CliError, CliResult};
 use crate::engine::{DeviceChoice, EngineSettings, Faults, ModelPlan, PlaceLimits, Precision};
 use crate::florence::generation::{EarlyStopping, GenerationOptions};
+use crate::lifecycle::LifecycleSettings;
 use crate::media::AllowedHost;
-use crate::models::{ModelSource, RandomSize};
+use crate::models::{ModelFolders, ModelSource, RandomSize};
 use crate::session::SessionSettings;
 use crate::supervisely::Address;
 
@@ -65,7 +66,12 @@ impl ModelArgs {
     /// A model that does not exist, or a folder that cannot be read.
     pub fn plan(&self) -> CliResult<ModelPlan> {
         let source = ModelSource::choose(self.model.as_deref(), self.weights.as_deref())?;
-        Ok(ModelPlan { source, devices: self.device.clone(), precision: self.precision })
+        Ok(ModelPlan { source, devices: self.device.clone(), precision: self.precision, update: false })
+    }
+
+    /// Whether a model was named.
+    pub const fn is_named(&self) -> bool {
+        self.model.is_some() || self.weights.is_some()
     }
 }
 
@@ -105,6 +111,12 @@ pub struct ServeArgs {
     /// Folder whose pictures /visual_question_answering may be asked about by image_path
     #[arg(long, value_name = "DIR")]
     picture_folder: Option<PathBuf>,
+    /// Folder of checkpoints of your own, a folder each, which the page offers
+    #[arg(long, value_name = "DIR")]
+    models_folder: Option<PathBuf>,
+    /// Seconds without a request after which the model leaves its device until the next one; 0 is never
+    #[arg(long, value_name = "SECONDS", default_value_t = LifecycleSettings::DEFAULT_IDLE_FREEZE.as_secs())]
+    idle_freeze: u64,
 }
 
 impl ServeArgs {
@@ -122,6 +134,7 @@ impl ServeArgs {
             },
             feature_cache_bytes: (self.feature_cache_mib as usize) << 20,
             threads: self.threads,
+            folders: ModelFolders::from_env(),
             faults: Faults::from_env(),
             ..defaults
         }
@@ -133,8 +146,7 @@ impl ServeArgs {
     /// A folder that cannot be read.
     pub fn session_settings(&self, task_id: Option<i64>) -> CliResult<SessionSettings> {
         if let Some(folder) = &self.picture_folder {
-            std::fs::read_dir(folder)
-                .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", folder.display())))?;
+            check_folder(folder)?;
         }
         let mut settings = SessionSettings::from_env();
         settings.deadline = self.deadline();
@@ -145,10 +157,35 @@ impl ServeArgs {
         Ok(settings)
     }
 
+    /// How models are deployed.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn lifecycle_settings(&self, task_id: Option<i64>) -> CliResult<LifecycleSettings> {
+        if let Some(folder) = &self.models_folder {
+            check_folder(folder)?;
+        }
+        Ok(LifecycleSettings {
+            devices: self.model.device.clone(),
+            precision: self.model.precision,
+            folders: ModelFolders::from_env(),
+            models_folder: self.models_folder.clone(),
+            weights: self.model.weights.clone(),
+            idle_freeze: Some(Duration::from_secs(self.idle_freeze)).filter(|limit| !limit.is_zero()),
+            task_id,
+        })
+    }
+
     /// How long a caller is let wait.
     pub const fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline)
     }
+}
+
+fn check_folder(folder: &Path) -> CliResult<()> {
+    std::fs::read_dir(folder)
+        .map(drop)
+        .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", folder.display())))
 }
 
 /// Options of `predict`.
@@ -272,7 +309,7 @@ impl BenchArgs {
             None => self.model.plan(),
             Some(size) => {
                 let (devices, precision) = (self.model.device.clone(), self.model.precision);
-                Ok(ModelPlan { source: ModelSource::Random(size), devices, precision })
+                Ok(ModelPlan { source: ModelSource::Random(size), devices, precision, update: false })
             }
         }
     }

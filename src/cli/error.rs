@@ -34,7 +34,7 @@ impl From<ModelError> for CliError {
     fn from(error: ModelError) -> Self {
         match error {
             ModelError::Unknown { .. } | ModelError::Folder { .. } => Self::Usage(error.to_string()),
-            ModelError::Fetch { .. } => Self::Failed(error.to_string()),
+            ModelError::Fetch { .. } | ModelError::Cancelled => Self::Failed(error.to_string()),
         }
     }
 }

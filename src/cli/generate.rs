@@ -26,7 +26,7 @@ pub fn run(args: &GenerateArgs) -> CliResult<()> {
     let pairs = pair(&args.image, &args.prompt)?;
     let plan = args.model.plan()?;
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
-    let found = plan.source.locate(&|line| tracing::info!("{line}"))?;
+    let found = crate::cli::locate(&plan)?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     for batch in pairs.chunks(MAX_BATCH) {
         for generation in answer(&model, batch, args)? {

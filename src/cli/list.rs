@@ -8,14 +8,9 @@ use crate::models::Catalog;
 pub fn run() -> CliResult<()> {
     print_line(&format!("{:<20} {:>6} {:>9} {:>11}  {}", "model", "size", "COCO mAP", "date", "repository"))?;
     for entry in Catalog::embedded().entries() {
-        // Two rows of the published file spell the size's key in another way.
-        let field = |names: &[&str]| {
-            let value = names.iter().find_map(|name| entry.row.get(name));
-            value
-                .map_or_else(|| "-".to_owned(), |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        };
-        let (size, accuracy) = (field(&["Model Size", "Model size"]), field(&["COCO Det. val2017 mAP"]));
-        let date = field(&["Date"]);
+        let size = entry.size().unwrap_or_else(|| "-".to_owned());
+        let accuracy = entry.accuracy().map_or_else(|| "-".to_owned(), |accuracy| accuracy.to_string());
+        let date = entry.text("Date");
         print_line(&format!("{:<20} {size:>6} {accuracy:>9} {date:>11}  {}", entry.name, entry.repository))?;
     }
     Ok(())

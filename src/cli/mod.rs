@@ -78,3 +78,12 @@ fn print_line(line: &str) -> CliResult<()> {
         _ => Ok(()),
     }
 }
+
+/// The files of a model, fetched if they are not on this machine.
+fn locate(plan: &crate::engine::ModelPlan) -> CliResult<crate::models::ModelFiles> {
+    let tell = |step| tracing::info!("{step:?}");
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let folders = crate::models::ModelFolders::from_env();
+    let how = crate::models::Locating { folders: &folders, update: false, tell: &tell, cancel: &cancel };
+    Ok(plan.source.locate(&how)?)
+}

@@ -23,7 +23,7 @@ pub fn run(args: &PredictArgs) -> CliResult<()> {
     let pictures = list_pictures(&args.inputs)?;
     let plan = args.model.plan()?;
     // Here a missing model can still be told from a broken one.
-    plan.source.locate(&|line| tracing::info!("{line}"))?;
+    crate::cli::locate(&plan)?;
     std::fs::create_dir_all(&args.output)
         .map_err(|error| CliError::Usage(format!("cannot write to {}: {error}", args.output.display())))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

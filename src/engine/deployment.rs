@@ -1,5 +1,7 @@
 //! The model life cycle as callers see it.
 
+use std::fmt;
+
 /// Which model answers, and what is becoming of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Deployment {
@@ -30,8 +32,83 @@ pub enum Serving {
 pub struct Loading {
     /// Its name.
     pub model_name: String,
-    /// What is being done, such as `reading model.safetensors`.
-    pub stage: String,
+    /// What is being done.
+    pub step: LoadStep,
+}
+
+/// What is being done to have a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStep {
+    /// Devices are opened.
+    Starting,
+    /// Its files are looked for.
+    Searching,
+    /// Another process fetches its files.
+    Waiting,
+    /// The hub sends its files.
+    Downloading(Amount),
+    /// What came is compared with the hub's hashes.
+    Checking,
+    /// Weights go onto the device.
+    Reading(Amount),
+    /// It answers a question to nobody, to see whether it works.
+    Trying,
+}
+
+/// A part of a number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount {
+    /// Bytes that are done.
+    pub done_bytes: u64,
+    /// Bytes in all, 0 where nobody knows.
+    pub total_bytes: u64,
+}
+
+impl LoadStep {
+    /// One word for programs to read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Searching => "searching",
+            Self::Waiting => "waiting",
+            Self::Downloading(_) => "downloading",
+            Self::Checking => "checking",
+            Self::Reading(_) => "loading",
+            Self::Trying => "trying",
+        }
+    }
+
+    /// How far it is, where that is counted.
+    pub const fn amount(self) -> Option<Amount> {
+        match self {
+            Self::Downloading(amount) | Self::Reading(amount) => Some(amount),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for LoadStep {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Starting => "starting",
+            Self::Searching => "looking for its files",
+            Self::Waiting => "waiting for another process that fetches its files",
+            Self::Downloading(_) => "downloading its files",
+            Self::Checking => "checking its files",
+            Self::Reading(_) => "loading its weights",
+            Self::Trying => "trying it",
+        })?;
+        match self.amount() {
+            Some(Amount { done_bytes, total_bytes }) if total_bytes > 0 => {
+                write!(formatter, ", {} of {} MB", megabytes(done_bytes), megabytes(total_bytes))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const fn megabytes(bytes: u64) -> u64 {
+    bytes / 1_000_000
 }
 
 /// A load that failed.

@@ -7,12 +7,13 @@ use std::str::FromStr;
 use candle_core::{DType, Device, Tensor};
 
 use super::error::EngineError;
+use super::gpus::freest_gpu;
 use crate::florence::FlorenceError;
 
 /// Which devices a user wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first GPU if there is one, else the CPU.
+    /// The GPU with the most free memory if there is one, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
@@ -62,7 +63,7 @@ impl OpenDevice {
                 0 => Err(EngineError::Device("this machine has no CUDA device".to_owned())),
                 count => (0..count).map(|index| cuda(&index)).collect(),
             },
-            DeviceChoice::Auto => match Self::cuda(0, precision) {
+            DeviceChoice::Auto => match Self::cuda(freest_gpu(), precision) {
                 Ok(device) => Ok(vec![device]),
                 Err(reason) => {
                     // Without the feature there was nothing to look for.
@@ -120,8 +121,12 @@ impl OpenDevice {
                 return Err(EngineError::Device(format!("the CPU computes in f32 only, not in {precision}")));
             }
         }
-        let hardware = read_field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-        Ok(Self { device: Device::Cpu, dtype: DType::F32, label: "cpu".to_owned(), hardware })
+        Ok(Self { device: Device::Cpu, dtype: DType::F32, label: "cpu".to_owned(), hardware: Self::cpu_name() })
+    }
+
+    /// Name of the processor.
+    pub fn cpu_name() -> String {
+        read_field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned())
     }
 
     fn cuda(index: usize, precision: Precision) -> Result<Self, String> {
@@ -213,6 +218,20 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::AllCuda => formatter.write_str("all"),
+            Self::Cuda(indices) => {
+                let names: Vec<String> = indices.iter().map(|index| format!("cuda:{index}")).collect();
+                formatter.write_str(&names.join(","))
+            }
+        }
+    }
+}
+
 impl FromStr for Precision {
     type Err = String;
 
@@ -248,6 +267,9 @@ mod tests {
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(vec![0])));
         assert_eq!("cuda:0, cuda:2".parse(), Ok(DeviceChoice::Cuda(vec![0, 2])));
         assert_eq!("all".parse(), Ok(DeviceChoice::AllCuda));
+        for text in ["auto", "cpu", "all", "cuda:1", "cuda:0,cuda:2"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+        }
         for wrong in ["cuda:x", "gpu", "cuda:1,cuda:1", "cuda:0,cpu", ""] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }

@@ -49,6 +49,9 @@ pub enum EngineError {
     /// The model's files cannot be found or loaded.
     #[error("{0}")]
     Load(String),
+    /// Somebody broke the load off.
+    #[error("loading was cancelled")]
+    Cancelled,
     /// The model failed on this request.
     #[error("the model failed: {0}")]
     Internal(String),

@@ -1,17 +1,19 @@
 //! Finding a model's files, loading them onto devices, and trying the model before anybody relies on it.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use tokio_util::sync::CancellationToken;
 
 use super::device::OpenDevice;
 use super::running::{CpuLayout, LoadedReplica};
-use super::settings::ModelPlan;
-use super::{EngineError, ServedModel};
+use super::settings::{EngineSettings, ModelPlan};
+use super::{Amount, EngineError, LoadStep, ServedModel};
 use crate::florence::generation::GenerationOptions;
-use crate::florence::{Florence, FlorenceError, Probe};
-use crate::models::ModelFiles;
+use crate::florence::{CheckpointError, Florence, FlorenceError, Probe};
+use crate::models::{LocateStep, Locating, ModelError, ModelFiles};
 
 /// Side of the picture that a model is tried with on a CPU. A GPU gets one of full size, which also loads its kernels.
 const TRIAL_SIDE: u32 = 64;
@@ -26,43 +28,75 @@ pub(super) struct LoadedModel {
     pub files: ModelFiles,
 }
 
-/// Loads the model of the plan, from `files` if they are known; tells `stage` what is being done.
-pub(super) fn load(
-    plan: &ModelPlan,
-    files: Option<ModelFiles>,
-    threads: Option<usize>,
-    stage: &dyn Fn(&str),
-) -> Result<LoadedModel, EngineError> {
-    let work = || load_model(plan, files, threads, stage);
-    let panicked = || Err(EngineError::Load("loading the model broke off".to_owned()));
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| panicked())
+/// A load under way: where it looks, whom it tells, and who may break it off.
+pub(super) struct LoadTurn<'a> {
+    pub settings: &'a EngineSettings,
+    pub tell: Arc<dyn Fn(LoadStep) + Send + Sync>,
+    pub cancel: CancellationToken,
 }
 
-fn load_model(
-    plan: &ModelPlan,
-    files: Option<ModelFiles>,
-    threads: Option<usize>,
-    stage: &dyn Fn(&str),
-) -> Result<LoadedModel, EngineError> {
-    let devices = OpenDevice::open_all(&plan.devices, plan.precision)?;
-    let failed = |error: &dyn std::fmt::Display| EngineError::Load(error.to_string());
-    let found = match files {
-        Some(files) => files,
-        None => plan.source.locate(stage).map_err(|error| failed(&error))?,
-    };
-    let mut replicas = vec![];
-    for device in devices {
-        stage(&format!("loading onto {}", device.label));
-        let model = Florence::load(&found.files, device.dtype, &device.device).map_err(|error| failed(&error))?;
-        stage(&format!("trying it on {}", device.label));
-        try_out(&model, &device).map_err(|error| EngineError::Load(format!("the model does not work: {error}")))?;
-        // Several replicas on a CPU share the weights.
-        let copies = if device.device.is_cpu() { CpuLayout::choose(threads).replicas } else { 1 };
-        let model = Arc::new(model);
-        replicas.extend((0..copies).map(|_| LoadedReplica { model: Arc::clone(&model), device: device.clone() }));
+impl LoadTurn<'_> {
+    /// Loads the model of the plan, from `files` if they are known.
+    pub fn load(&self, plan: &ModelPlan, files: Option<ModelFiles>) -> Result<LoadedModel, EngineError> {
+        let work = || self.load_model(plan, files);
+        let panicked = || Err(EngineError::Load("loading the model broke off".to_owned()));
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| panicked())
     }
-    let served = describe(&found, &replicas)?;
-    Ok(LoadedModel { replicas, served, files: found })
+
+    fn load_model(&self, plan: &ModelPlan, files: Option<ModelFiles>) -> Result<LoadedModel, EngineError> {
+        (self.tell)(LoadStep::Starting);
+        let devices = OpenDevice::open_all(&plan.devices, plan.precision)?;
+        let found = match files {
+            Some(files) => files,
+            None => self.locate(plan)?,
+        };
+        let mut replicas = vec![];
+        for device in devices {
+            let model = self.load_onto(&device, &found)?;
+            // Several replicas on a CPU share the weights.
+            let threads = self.settings.threads;
+            let copies = if device.device.is_cpu() { CpuLayout::choose(threads).replicas } else { 1 };
+            replicas.extend((0..copies).map(|_| LoadedReplica { model: Arc::clone(&model), device: device.clone() }));
+        }
+        let served = describe(&found, &replicas)?;
+        Ok(LoadedModel { replicas, served, files: found })
+    }
+
+    fn locate(&self, plan: &ModelPlan) -> Result<ModelFiles, EngineError> {
+        let tell = |step| {
+            (self.tell)(match step {
+                LocateStep::Searching => LoadStep::Searching,
+                LocateStep::Waiting => LoadStep::Waiting,
+                LocateStep::Downloading { done_bytes, total_bytes } => {
+                    LoadStep::Downloading(Amount { done_bytes, total_bytes })
+                }
+                LocateStep::Checking => LoadStep::Checking,
+            });
+        };
+        let folders = &self.settings.folders;
+        plan.source.locate(&Locating { folders, update: plan.update, tell: &tell, cancel: &self.cancel }).map_err(
+            |error| match error {
+                ModelError::Cancelled => EngineError::Cancelled,
+                error => EngineError::Load(error.to_string()),
+            },
+        )
+    }
+
+    fn load_onto(&self, device: &OpenDevice, found: &ModelFiles) -> Result<Arc<Florence>, EngineError> {
+        let (tell, cancel) = (Arc::clone(&self.tell), self.cancel.clone());
+        let watch = move |done_bytes, total_bytes| {
+            tell(LoadStep::Reading(Amount { done_bytes, total_bytes }));
+            if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let model = Florence::load_watched(&found.files, device.dtype, &device.device, Some(Arc::new(watch)));
+        let model = model.map_err(|error| match error {
+            CheckpointError::Cancelled => EngineError::Cancelled,
+            error => EngineError::Load(error.to_string()),
+        })?;
+        (self.tell)(LoadStep::Trying);
+        try_out(&model, device).map_err(|error| EngineError::Load(format!("the model does not work: {error}")))?;
+        Ok(Arc::new(model))
+    }
 }
 
 fn describe(found: &ModelFiles, replicas: &[LoadedReplica]) -> Result<ServedModel, EngineError> {

@@ -14,6 +14,7 @@ mod error;
 mod fair_queue;
 mod faults;
 mod features;
+mod gpus;
 mod heart;
 mod load;
 mod model_engine;
@@ -25,12 +26,13 @@ mod running;
 mod settings;
 mod stats;
 
-pub use deployment::{Deployment, Failure, Loading, ServedModel, Serving};
+pub use deployment::{Amount, Deployment, Failure, LoadStep, Loading, ServedModel, Serving};
 pub use device::{DeviceChoice, OpenDevice, Precision};
 pub use error::EngineError;
 #[cfg(feature = "fault-points")]
 pub use faults::Fault;
 pub use faults::{Faults, Point};
+pub use gpus::{Gpu, GpuMemory, list_gpus};
 pub use model_engine::ModelEngine;
 pub use places::{Lane, Place, PlaceLimits, Places, Run};
 pub use policy::Limits;
@@ -57,8 +59,12 @@ pub trait Engine: Send + Sync {
     /// Whether a model is served, and which.
     fn deployment(&self) -> Deployment;
 
-    /// Loads a model and lets it take over from the one before, which stays if that fails. Waits its turn.
+    /// Loads a model and lets it take over from the one before, which stays if that fails. Waits its turn; whoever asks for
+    /// the same model meanwhile shares the load, and a published model that is served already is not loaded again.
     fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>>;
+
+    /// Breaks off the load under way. Whatever was served before stays. False if nothing was loading.
+    fn cancel_loading(&self) -> bool;
 
     /// Takes the model off its devices until the next request.
     fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>>;

@@ -4,23 +4,24 @@
 //! A new model is loaded and tried beside the old one, which goes on answering and stays if the new one fails. Then the new
 //! one takes over; what the old one was asked it still answers, on its own threads, before it leaves the device.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::board::Job;
 use super::deployment::{Failure, Loading, Serving};
-use super::load::{LoadedModel, load};
+use super::load::{LoadTurn, LoadedModel};
 use super::places::Places;
 use super::request::{Stage, StageCell};
 use super::running::{Common, RunningModel};
 use super::settings::{EngineSettings, ModelPlan};
 use super::stats::{Counters, Stats};
-use super::{BoxFuture, Deployment, Engine, EngineError, Reply, Request, ServedModel};
-use crate::models::ModelFiles;
+use super::{BoxFuture, Deployment, Engine, EngineError, LoadStep, Reply, Request, ServedModel};
+use crate::models::{ModelFiles, ModelSource};
 
 /// Longest that freezing or unloading waits for answers under way.
 const MAX_FAREWELL: Duration = Duration::from_secs(60);
@@ -38,8 +39,17 @@ struct Inner {
     current: Mutex<Option<Current>>,
     /// One load at a time.
     turn: Arc<AsyncMutex<()>>,
-    /// Times that a frozen model did not come back.
-    failed_wakes: AtomicU64,
+    /// Breaks off the load under way.
+    cancel: Mutex<Option<CancellationToken>>,
+    last_load: Mutex<LastLoad>,
+}
+
+/// The load that ended last: those who waited for the same one share what became of it.
+#[derive(Default)]
+struct LastLoad {
+    /// Loads that have ended so far.
+    number: u64,
+    end: Option<(ModelPlan, Result<ServedModel, EngineError>)>,
 }
 
 /// The model that answers, and how it came about.
@@ -68,8 +78,8 @@ impl ModelEngine {
         let places = Places::new(settings.places);
         let common = Common { settings, counters: Arc::new(Counters::default()), on_lost: Arc::new(on_lost) };
         let deployment = watch::Sender::new(Deployment::default());
-        let (current, turn) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Inner { places, common, deployment, lost, current, turn, failed_wakes: AtomicU64::new(0) }))
+        let (current, turn, cancel, last_load) = (Mutex::default(), Arc::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { places, common, deployment, lost, current, turn, cancel, last_load }))
     }
 
     /// Waits until a device stops working, and says why. The process should then end, so that it is started anew.
@@ -149,25 +159,31 @@ impl ModelEngine {
 
     /// Brings a frozen model back, once for all that ask for it: they share its failure as well.
     async fn wake(&self) -> Result<Arc<RunningModel>, EngineError> {
-        let failures = self.0.failed_wakes.load(Ordering::Relaxed);
+        let seen = self.0.loads_ended();
         let turn = self.take_turn().await;
         if let Some(running) = self.0.running() {
             return Ok(running);
         }
-        if self.0.failed_wakes.load(Ordering::Relaxed) != failures {
-            let failure = self.deployment().failure.map(|failure| failure.message);
-            return Err(EngineError::Load(failure.unwrap_or_default()));
-        }
         let known = self.0.current().as_ref().map(|current| (current.plan.clone(), current.files.clone()));
         let (plan, files) = known.ok_or(EngineError::Undeployed)?;
+        if let Some(Err(error)) = self.0.ended_since(seen, &plan) {
+            return Err(error);
+        }
         self.load_and_take_over(plan, Some(files), turn).await?;
         // Frozen again in between: whoever asks again wakes it again.
         self.0.running().ok_or(EngineError::Loading)
     }
 
     async fn load_in_turn(&self, plan: ModelPlan) -> Result<ServedModel, EngineError> {
+        let seen = self.0.loads_ended();
         let turn = self.take_turn().await;
-        self.load_and_take_over(plan, None, turn).await
+        if let Some(result) = self.0.ended_since(seen, &plan) {
+            return result;
+        }
+        match self.0.served_already(&plan) {
+            Some(served) => Ok(served),
+            None => self.load_and_take_over(plan, None, turn).await,
+        }
     }
 
     /// Loads on a thread of its own, which goes on in its turn if the caller goes away: whoever asks next finds the model.
@@ -180,11 +196,7 @@ impl ModelEngine {
         let (done, result) = oneshot::channel();
         let inner = Arc::clone(&self.0);
         let work = move || {
-            let is_wake = files.is_some();
             let served = inner.load(plan, files);
-            if is_wake && served.is_err() {
-                inner.failed_wakes.fetch_add(1, Ordering::Relaxed);
-            }
             drop(turn);
             // Nobody waiting any more is no error.
             let _ = done.send(served);
@@ -247,33 +259,90 @@ impl Inner {
         self.current().as_ref().and_then(|current| current.running.clone())
     }
 
-    /// Loads a model and lets it take over; if that fails, whatever answered before goes on.
-    fn load(&self, plan: ModelPlan, files: Option<ModelFiles>) -> Result<ServedModel, EngineError> {
-        let model_name = plan.source.name();
-        let started = Instant::now();
-        let stage = |stage: &str| {
-            tracing::info!(model = model_name, "{stage}");
-            let loading = Loading { model_name: model_name.clone(), stage: stage.to_owned() };
-            self.deployment.send_modify(|deployment| deployment.loading = Some(loading));
+    fn last_load(&self) -> MutexGuard<'_, LastLoad> {
+        self.last_load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn loads_ended(&self) -> u64 {
+        self.last_load().number
+    }
+
+    /// What became of a load of this plan that ended after `seen` others had.
+    fn ended_since(&self, seen: u64, plan: &ModelPlan) -> Option<Result<ServedModel, EngineError>> {
+        let last = self.last_load();
+        let (ended, result) = last.end.as_ref().filter(|_| last.number > seen)?;
+        (ended == plan).then(|| result.clone())
+    }
+
+    /// The model that answers, if it is what the plan would load again. A user's own folder may have changed.
+    fn served_already(&self, plan: &ModelPlan) -> Option<ServedModel> {
+        if plan.update || matches!(plan.source, ModelSource::Folder(_)) {
+            return None;
+        }
+        let is_same = |current: &Current| {
+            current.running.is_some() && ModelPlan { update: false, ..current.plan.clone() } == *plan
         };
-        stage("starting");
-        let loaded = load(&plan, files, self.common.settings.threads, &stage);
-        let served = loaded.and_then(|loaded| self.take_over(plan, loaded));
-        match &served {
+        self.current().as_ref().filter(|current| is_same(current))?;
+        self.deployment.borrow().model().cloned()
+    }
+
+    /// Loads a model and lets it take over; if that fails, whatever answered before goes on.
+    fn load(self: &Arc<Self>, plan: ModelPlan, files: Option<ModelFiles>) -> Result<ServedModel, EngineError> {
+        let started = Instant::now();
+        let model_name = plan.source.name();
+        let cancel = CancellationToken::new();
+        *self.cancel() = Some(cancel.clone());
+        let turn = LoadTurn { settings: &self.common.settings, tell: self.teller(model_name.clone()), cancel };
+        let loaded = turn.load(&plan, files);
+        *self.cancel() = None;
+        let result = loaded.and_then(|loaded| self.take_over(plan.clone(), loaded));
+        match &result {
             Ok(served) => {
                 let seconds = started.elapsed().as_secs_f32();
                 tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
             }
-            Err(error) => {
-                let message = format!("Loading {model_name} failed: {error}");
-                tracing::error!("{message}");
-                self.deployment.send_modify(|deployment| {
-                    deployment.loading = None;
-                    deployment.failure = Some(Failure { model_name: model_name.clone(), message });
-                });
-            }
+            Err(error) => self.note_failure(model_name, error),
         }
-        served
+        let mut last = self.last_load();
+        last.number += 1;
+        last.end = Some((plan, result.clone()));
+        result
+    }
+
+    /// Shows how far a load is, and logs where a new step begins.
+    fn teller(self: &Arc<Self>, model_name: String) -> Arc<dyn Fn(LoadStep) + Send + Sync> {
+        let inner = Arc::clone(self);
+        let known = Mutex::new(None);
+        Arc::new(move |step: LoadStep| {
+            let kind = discriminant(&step);
+            if known.lock().unwrap_or_else(PoisonError::into_inner).replace(kind) != Some(kind) {
+                tracing::info!(model = model_name, "{step}");
+            }
+            let loading = Loading { model_name: model_name.clone(), step };
+            inner.deployment.send_modify(|deployment| {
+                deployment.loading = Some(loading);
+                deployment.failure = None;
+            });
+        })
+    }
+
+    fn note_failure(&self, model_name: String, error: &EngineError) {
+        let message = format!("Loading {model_name} failed: {error}");
+        let failure = if *error == EngineError::Cancelled {
+            tracing::info!(model = model_name, "{error}");
+            None
+        } else {
+            tracing::error!("{message}");
+            Some(Failure { model_name, message })
+        };
+        self.deployment.send_modify(|deployment| {
+            deployment.loading = None;
+            deployment.failure = failure;
+        });
+    }
+
+    fn cancel(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        self.cancel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_over(&self, plan: ModelPlan, loaded: LoadedModel) -> Result<ServedModel, EngineError> {
@@ -304,6 +373,11 @@ impl Engine for ModelEngine {
 
     fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>> {
         Box::pin(self.load_in_turn(plan))
+    }
+
+    fn cancel_loading(&self) -> bool {
+        let cancel = self.0.cancel().take();
+        cancel.map(|cancel| cancel.cancel()).is_some()
     }
 
     fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>> {

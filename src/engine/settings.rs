@@ -4,7 +4,7 @@ use super::device::{DeviceChoice, Precision};
 use super::faults::Faults;
 use super::places::PlaceLimits;
 use super::policy::Limits;
-use crate::models::ModelSource;
+use crate::models::{ModelFolders, ModelSource};
 
 /// Limits of an engine, whatever model it serves.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct EngineSettings {
     pub threads: Option<usize>,
     /// Changes to what a replica does at a time, for tests.
     pub limits: Option<Limits>,
+    /// Where models are looked for.
+    pub folders: ModelFolders,
     /// Failures to be made at certain points.
     pub faults: Faults,
 }
@@ -28,6 +30,7 @@ impl Default for EngineSettings {
             feature_cache_bytes: 256 << 20,
             threads: None,
             limits: None,
+            folders: ModelFolders::default(),
             faults: Default::default(),
         }
     }
@@ -42,4 +45,6 @@ pub struct ModelPlan {
     pub devices: DeviceChoice,
     /// The type to compute in.
     pub precision: Precision,
+    /// Whether the hub is asked for newer files although there are some on this machine.
+    pub update: bool,
 }

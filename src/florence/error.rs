@@ -44,6 +44,9 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
+    /// Nobody wants the model any more.
+    #[error("loading the model was cancelled")]
+    Cancelled,
     /// The device refused.
     #[error("loading the model failed: {0}")]
     Device(#[from] candle_core::Error),

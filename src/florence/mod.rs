@@ -30,4 +30,4 @@ pub use probe::Probe;
 pub use processor::Processor;
 pub use task::{Task, expand_prompt};
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer};
-pub use weights::{PICKLE_FILE, SAFETENSORS_FILE};
+pub use weights::{LoadWatch, PICKLE_FILE, SAFETENSORS_FILE};

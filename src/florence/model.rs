@@ -14,7 +14,7 @@ use super::probe::Probe;
 use super::processor::Processor;
 use super::tokenizer::{TOKENIZER_FILE, Tokenizer};
 use super::vision::{DaViT, Projector};
-use super::weights::Weights;
+use super::weights::{LoadWatch, Weights};
 
 /// Name of the text model in the checkpoint's tree of tensors.
 const TEXT_MODEL: &str = "language_model.model";
@@ -54,9 +54,22 @@ impl Florence {
     /// # Errors
     /// A file or tensor that is missing, broken, or not of this model.
     pub fn load(files: &CheckpointFiles, dtype: DType, device: &Device) -> CheckpointResult<Self> {
+        Self::load_watched(files, dtype, device, None)
+    }
+
+    /// Like [`Self::load`], and `watch` sees how far it is and may break it off.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and [`CheckpointError::Cancelled`](super::error::CheckpointError::Cancelled).
+    pub fn load_watched(
+        files: &CheckpointFiles,
+        dtype: DType,
+        device: &Device,
+        watch: Option<LoadWatch>,
+    ) -> CheckpointResult<Self> {
         let config = Config::load(files)?;
         let tokenizer = Tokenizer::load(files)?;
-        let weights = Weights::open(files, dtype, device)?;
+        let weights = Weights::open(files, dtype, device, watch)?;
         let text = weights.pp(TEXT_MODEL);
         let tower = DaViT::new(&config.vision, &weights.pp("vision_tower"))?;
         let projector = Projector::new(&config, &weights)?;

@@ -45,6 +45,27 @@ struct ModelFiles {
     checkpoint: String,
 }
 
+impl CatalogEntry {
+    /// A column of the table as text, empty where the row has none.
+    pub fn text(&self, column: &str) -> String {
+        match self.row.get(column) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    /// Its number of parameters, such as `0.23B`. Two rows of the published file spell the column in another way.
+    pub fn size(&self) -> Option<String> {
+        ["Model Size", "Model size"].map(|column| self.text(column)).into_iter().find(|size| !size.is_empty())
+    }
+
+    /// Mean average precision on COCO's validation pictures of 2017, in percent.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.row.get("COCO Det. val2017 mAP").and_then(Value::as_f64)
+    }
+}
+
 impl Catalog {
     /// Reads the embedded file. A row that is not as expected is left out; a test sees to it that there is none.
     pub fn embedded() -> Self {

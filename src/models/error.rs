@@ -21,6 +21,9 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
+    /// Nobody wants it any more.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The files are not on the disk and could not be fetched.
     #[error(
         "{name} is not on this machine and could not be fetched from the hub: {reason}; put its files into a folder and name it with --weights, or use --model demo"

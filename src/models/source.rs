@@ -6,6 +6,7 @@ use super::catalog::{Catalog, DEFAULT_MODEL};
 use super::demo::{self, DEMO_MODEL};
 use super::error::ModelError;
 use super::hub;
+use super::locating::{LocateStep, Locating};
 use super::random::RandomSize;
 use crate::florence::{CheckpointFiles, PICKLE_FILE, SAFETENSORS_FILE, config};
 
@@ -87,7 +88,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// They are not here and cannot be fetched.
-    pub fn locate(&self, progress: &dyn Fn(&str)) -> Result<ModelFiles, ModelError> {
+    pub fn locate(&self, how: &Locating<'_>) -> Result<ModelFiles, ModelError> {
         let (files, origin, custom) = match self {
             Self::Demo => (demo::files(), DEMO_MODEL.to_owned(), false),
             Self::Random(size) => (size.files(), size.name().to_owned(), false),
@@ -95,7 +96,7 @@ impl ModelSource {
             Self::Published { name, repository } => {
                 let folder = match local_folders(name).into_iter().find(|folder| is_checkpoint(folder)) {
                     Some(folder) => folder,
-                    None => hub::fetch(repository, progress)
+                    None => hub::fetch(repository, &|_| (how.tell)(LocateStep::Searching))
                         .map_err(|reason| ModelError::Fetch { name: name.clone(), reason })?,
                 };
                 (CheckpointFiles::Folder(folder), repository.clone(), false)
@@ -144,7 +145,13 @@ mod tests {
 
     #[test]
     fn the_demo_is_always_at_hand() {
-        let found = ModelSource::Demo.locate(&|_| {}).unwrap();
+        let how = Locating {
+            folders: &Default::default(),
+            update: false,
+            tell: &|_: LocateStep| {},
+            cancel: &Default::default(),
+        };
+        let found = ModelSource::Demo.locate(&how).unwrap();
         assert_eq!((found.name.as_str(), found.custom), ("demo", false));
         assert!(found.files.contains("model.safetensors"));
     }

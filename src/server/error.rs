@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::engine::{Deployment, EngineError, Failure, Loading};
+use crate::lifecycle::DeployError;
 use crate::media::VideoError;
 use crate::session::SessionError;
 use crate::supervisely::{PlatformError, SettingsError};
@@ -111,7 +112,7 @@ impl ApiError {
             return EngineError::DeviceLost(reason.clone()).into();
         }
         match (&deployment.loading, &deployment.failure) {
-            (Some(Loading { model_name, stage }), _) => Self::loading(&format!("{model_name} is loading: {stage}")),
+            (Some(Loading { model_name, step }), _) => Self::loading(&format!("{model_name} is loading: {step}")),
             (None, Some(Failure { message, .. })) => Self::undeployed(&format!("{UNDEPLOYED_MESSAGE} {message}")),
             (None, None) => Self::undeployed(UNDEPLOYED_MESSAGE),
         }
@@ -212,6 +213,7 @@ impl From<EngineError> for ApiError {
             EngineError::DeadlineExceeded { .. } => {
                 Self::titled(StatusCode::GATEWAY_TIMEOUT, "Request timed out", &error.to_string())
             }
+            EngineError::Cancelled => Self::titled(StatusCode::CONFLICT, "Loading cancelled", &error.to_string()),
             // A frozen model did not come back.
             EngineError::Device(message) | EngineError::Load(message) => {
                 Self::titled(StatusCode::SERVICE_UNAVAILABLE, "Model is not available", &message)
@@ -227,6 +229,12 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Internal(cause) => Self::model_failed(&cause),
         }
+    }
+}
+
+impl From<DeployError> for ApiError {
+    fn from(error: DeployError) -> Self {
+        Self::bad_request(error)
     }
 }
 
@@ -284,7 +292,7 @@ mod tests {
 
     #[test]
     fn only_a_loading_model_is_worth_asking_again() {
-        let loading = Loading { model_name: model_name(), stage: "reading model.safetensors".to_owned() };
+        let loading = Loading { model_name: model_name(), step: crate::engine::LoadStep::Searching };
         let loading = Deployment { loading: Some(loading), ..Deployment::default() };
         let error = ApiError::not_served(&loading);
         assert_eq!((error.status, error.retry_after_seconds), (StatusCode::SERVICE_UNAVAILABLE, Some(5)));

@@ -17,4 +17,4 @@ mod video_form;
 pub use error::ApiError;
 pub use router::{path_prefix, router};
 pub use serve::{BodyError, ConnectionLimits, serve, serve_with};
-pub use state::{AppState, DeployDefaults, Identity};
+pub use state::{AppState, Identity};

@@ -12,7 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::error::ApiError;
 use super::limits::MAX_FORM_BYTES;
 use super::request_log::log_request;
-use super::routes::{assistance, deploy, inference, info, metrics, page, probes, queue, status};
+use super::routes::{app, assistance, deploy, inference, info, metrics, page, page_api, probes, queue, status};
 use super::state::AppState;
 
 /// The platform's variable for a path below which every route lies.
@@ -28,7 +28,7 @@ pub fn path_prefix() -> Option<String> {
 
 /// The server as a service. With a prefix such as `/app` every route lies below it; probes are there without it as well.
 pub fn router(state: AppState, prefix: Option<&str>) -> Router {
-    let routes = uploads().merge(videos()).merge(information()).merge(runs()).merge(probes());
+    let routes = uploads().merge(videos()).merge(information()).merge(page()).merge(runs()).merge(probes());
     let routes = match prefix {
         Some(prefix) => Router::new().nest(prefix, routes).merge(probes()),
         None => routes,
@@ -76,7 +76,23 @@ fn information() -> Router<AppState> {
         .route("/freeze_model", post(status::freeze))
         .route("/get_prompt_instructions", post(assistance::prompt_instructions))
         .route("/metrics", get(metrics::show))
+        .route("/sly/shutdown", post(app::shut_down))
+        .route("/sly/session-info", post(app::session_info))
+        .route("/sly/state", post(app::nothing))
+        .route("/sly/data", post(app::nothing))
+}
+
+/// The page and what it asks.
+fn page() -> Router<AppState> {
+    Router::new()
         .route("/", get(page::show))
+        .route("/api/status", get(page_api::status))
+        .route("/api/models", get(page_api::models))
+        .route("/api/devices", get(page_api::devices))
+        .route("/api/log", get(page_api::log))
+        .route("/api/serve", post(page_api::serve))
+        .route("/api/cancel", post(page_api::cancel))
+        .route("/api/stop", post(page_api::stop))
 }
 
 fn runs() -> Router<AppState> {

@@ -1,13 +1,13 @@
 //! What the handlers share.
 
 use std::sync::Arc;
-
-use serde_json::Value;
+use std::time::Instant;
 
 use super::budget::ByteBudget;
 use super::error::ApiError;
 use super::limits::{MAX_HELD_UPLOAD_BYTES, MAX_HELD_VIDEO_BYTES};
-use crate::engine::{DeviceChoice, Precision, ServedModel};
+use crate::engine::ServedModel;
+use crate::lifecycle::Lifecycle;
 use crate::session::Session;
 
 /// Who the server says it is; on the platform the task's environment tells.
@@ -30,6 +30,11 @@ impl Identity {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
+    /// Who runs us, in the platform's words.
+    pub const fn mode(&self) -> &'static str {
+        if self.production { "production" } else { "development" }
+    }
+
     /// An empty variable counts as unset, and a task only in production, both as in the original.
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
@@ -42,48 +47,29 @@ impl Identity {
     }
 }
 
-/// How models are deployed that a request names, as far as it does not say so itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeployDefaults {
-    /// Where they run.
-    pub devices: DeviceChoice,
-    /// What they compute in.
-    pub precision: Precision,
-}
-
-impl Default for DeployDefaults {
-    fn default() -> Self {
-        Self { devices: DeviceChoice::Auto, precision: Precision::Auto }
-    }
-}
-
 /// What the handlers share; a clone is the same state.
 #[derive(Clone)]
 pub struct AppState {
     pub(super) session: Arc<Session>,
+    pub(super) lifecycle: Lifecycle,
     pub(super) identity: Arc<Identity>,
-    pub(super) models: Arc<Vec<Value>>,
-    pub(super) deploy: DeployDefaults,
     pub(super) uploads: ByteBudget,
     pub(super) videos: ByteBudget,
+    /// When the server began.
+    pub(super) started: Instant,
 }
 
 impl AppState {
-    /// The state of a server. `models` are the rows of the published models as clients are shown them.
-    pub fn new(session: Session, identity: Identity, models: Vec<Value>, deploy: DeployDefaults) -> Self {
+    /// The state of a server.
+    pub fn new(lifecycle: Lifecycle, identity: Identity) -> Self {
         Self {
-            session: Arc::new(session),
+            session: Arc::clone(lifecycle.session()),
+            lifecycle,
             identity: Arc::new(identity),
-            models: Arc::new(models),
-            deploy,
             uploads: ByteBudget::new(MAX_HELD_UPLOAD_BYTES),
             videos: ByteBudget::new(MAX_HELD_VIDEO_BYTES),
+            started: Instant::now(),
         }
-    }
-
-    /// The session, for whoever starts and stops the server.
-    pub fn session(&self) -> Arc<Session> {
-        Arc::clone(&self.session)
     }
 
     /// The model that answers, or the error that says why there is none.
@@ -95,6 +81,11 @@ impl AppState {
     /// Whether a model answers, be it after waking.
     pub(super) fn is_deployed(&self) -> bool {
         self.session.deployment().model().is_some()
+    }
+
+    /// Whether requests should be sent here.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_deployed() && !self.lifecycle.is_stopping()
     }
 }
 

@@ -123,6 +123,16 @@ impl Session {
         Ok(self.engine.deploy(plan).await?)
     }
 
+    /// Breaks off the load under way. False if there is none.
+    pub fn cancel_loading(&self) -> bool {
+        self.engine.cancel_loading()
+    }
+
+    /// Takes the model off its devices for good.
+    pub async fn unload(&self) {
+        self.engine.unload().await;
+    }
+
     /// Takes the model off its device until the next request.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub use geometry::{ImageSize, Rectangle};
 pub use meta::{ClassRegistry, ObjectClass, ProjectMeta, Shape, TagMeta};
 pub use platform::{
     Address, DatasetRecord, Figure, ImageRecord, NewDataset, NewImage, NewProject, Notice, Platform, PlatformAccess,
-    PlatformError, PlatformSettings, ProjectRecord, Retries, StoredAnnotation, Token, VideoRecord,
+    PlatformError, PlatformSettings, ProjectRecord, Retries, StoredAnnotation, Token, VideoRecord, is_truthy,
 };
 pub use polygon::{Geometry, Polygon};
 pub use prediction::{Origin, Prediction};

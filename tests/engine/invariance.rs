@@ -7,9 +7,8 @@ use futures_util::stream::{self, StreamExt};
 use serve_florence_2::engine::{Engine, EngineSettings, Limits, ModelEngine, Request};
 use serve_florence_2::florence::image::Picture;
 use serve_florence_2::florence::{Florence, FlorenceError, Probe};
-use serve_florence_2::models::ModelSource;
 
-use crate::support::engines::{ask, demo_engine, single};
+use crate::support::engines::{ask, demo_engine, demo_files, single};
 use crate::support::random::Random;
 use crate::support::scenes::Scene;
 
@@ -141,7 +140,7 @@ async fn ask_in_company(
 
 /// Whether the model likes both answers the same.
 fn tie(picture: &Picture, prompt: &str, one: &[u32], other: &[u32]) -> bool {
-    let files = ModelSource::Demo.locate(&|_| {}).unwrap().files;
+    let files = demo_files();
     let model = Florence::load(&files, DType::F32, &Device::Cpu).unwrap();
     let (one_probs, other_probs) = (log_probs(&model, picture, prompt, one), log_probs(&model, picture, prompt, other));
     let (one_probs, other_probs) = (one_probs.unwrap(), other_probs.unwrap());
@@ -170,7 +169,7 @@ fn log_probs(model: &Florence, picture: &Picture, prompt: &str, ids: &[u32]) -> 
 
 #[test]
 fn log_probabilities_are_those_of_the_search() {
-    let files = ModelSource::Demo.locate(&|_| {}).unwrap().files;
+    let files = demo_files();
     let model = Florence::load(&files, DType::F32, &Device::Cpu).unwrap();
     let picture = Scene::draw(&mut Random::new(2), 128).picture;
     assert!(tie(&picture, "<OD>", &[2, 0, 5, 6], &[2, 0, 5, 6]));

@@ -169,6 +169,10 @@ impl Engine for FakeEngine {
         Box::pin(async { Ok(model) })
     }
 
+    fn cancel_loading(&self) -> bool {
+        false
+    }
+
     fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         if !self.can_freeze {
             return Box::pin(async { Err(EngineError::Device("there is nothing to free on a CPU".to_owned())) });

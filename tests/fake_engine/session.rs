@@ -17,8 +17,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use clap::Parser;
 use serve_florence_2::engine::Deployment;
-use serve_florence_2::models::Catalog;
-use serve_florence_2::server::{AppState, DeployDefaults, Identity, path_prefix, router, serve};
+use serve_florence_2::lifecycle::{Lifecycle, LifecycleSettings};
+use serve_florence_2::server::{AppState, Identity, path_prefix, router, serve};
 use serve_florence_2::session::{Session, SessionSettings};
 use serve_florence_2::telemetry;
 use tokio::net::TcpListener;
@@ -62,9 +62,8 @@ async fn run(arguments: &Arguments) -> std::io::Result<()> {
     settings.fetch.allowed_hosts.clone_from(&arguments.allow_fetch);
     let forgetful = engine.clone();
     let session = Session::new(Arc::new(engine), settings);
-    let models = Catalog::embedded().rows_for_clients();
-    let state = AppState::new(session, identity, models, DeployDefaults::default());
-    let router = router(state, path_prefix().as_deref());
+    let lifecycle = Lifecycle::new(Arc::new(session), LifecycleSettings::default());
+    let router = router(AppState::new(lifecycle, identity), path_prefix().as_deref());
     let router = match arguments.undeployed {
         true => router.layer(from_fn_with_state(forgetful, forget_after_failure)),
         false => router,

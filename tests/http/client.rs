@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use image::{DynamicImage, ImageFormat};
 use serde_json::{Value, json};
-use serve_florence_2::server::{AppState, DeployDefaults, Identity, router};
+use serve_florence_2::lifecycle::{Lifecycle, LifecycleSettings};
+use serve_florence_2::server::{AppState, Identity, router};
 use serve_florence_2::session::{Session, SessionSettings};
 use tower::ServiceExt;
 
@@ -46,8 +47,8 @@ impl TestServer {
     pub fn start_with(engine: FakeEngine, settings: SessionSettings) -> Self {
         let session = Session::new(Arc::new(engine.clone()), settings);
         let identity = Identity { app_name: "Serve Florence-2".to_owned(), session_id: Some(777), production: true };
-        let state = AppState::new(session, identity, published_models(), DeployDefaults::default());
-        Self { router: router(state, None), engine }
+        let lifecycle = Lifecycle::new(Arc::new(session), LifecycleSettings::default());
+        Self { router: router(AppState::new(lifecycle, identity), None), engine }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
@@ -144,19 +145,4 @@ fn picture_file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     DynamicImage::new_rgb8(width, height).write_to(&mut file, format).unwrap();
     file.into_inner()
-}
-
-/// The two lines of models.json that the recordings show.
-fn published_models() -> Vec<Value> {
-    vec![
-        json!({"Model": "Florence-2-base", "meta": {"model_name": "Florence-2-base"}}),
-        json!({
-            "Model": "Florence-2-large", "Model Description": "Pretrained model with FLD-5B", "Model Size": "0.77B",
-            "COCO Det. val2017 mAP": "37.5", "Date": "2024-12-10",
-            "meta": {
-                "task_type": "prompt-based object detection", "model_name": "Florence-2-large",
-                "model_files": {"checkpoint": "microsoft/Florence-2-large"}
-            }
-        }),
-    ]
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serve_florence_2::engine::{
     DeviceChoice, Engine, EngineError, EngineSettings, ModelEngine, ModelPlan, Place, Precision, Reply, Request, Run,
 };
+use serve_florence_2::florence::CheckpointFiles;
 use serve_florence_2::florence::generation::GenerationOptions;
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::models::ModelSource;
+use serve_florence_2::models::{Locating, ModelSource};
 use tokio::task::JoinHandle;
 
 /// An answer is cut after this many tokens where its length is of no interest.
@@ -15,7 +16,14 @@ pub const MAX_NEW_TOKENS: usize = 60;
 
 /// A plan to run this model on the CPU.
 pub fn plan(source: ModelSource) -> ModelPlan {
-    ModelPlan { source, devices: DeviceChoice::Cpu, precision: Precision::Auto }
+    ModelPlan { source, devices: DeviceChoice::Cpu, precision: Precision::Auto, update: false }
+}
+
+/// The demo model's files.
+pub fn demo_files() -> CheckpointFiles {
+    let (folders, cancel) = Default::default();
+    let how = Locating { folders: &folders, update: false, tell: &|_| {}, cancel: &cancel };
+    ModelSource::Demo.locate(&how).unwrap().files
 }
 
 /// An engine that serves the demo model, by one replica unless the settings say otherwise, whatever machine this is.

@@ -69,7 +69,7 @@ fn measure(args: &BenchArgs, threads: usize) -> CliResult<Report> {
     }
     let start = Instant::now();
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
-    let found = plan.source.locate(&|line| tracing::info!("{line}"))?;
+    let found = crate::cli::locate(&plan)?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     let load_s = rounded(start.elapsed().as_secs_f64());
     let rss_loaded_mib = peak_memory_mib();

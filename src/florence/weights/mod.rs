@@ -7,9 +7,11 @@ mod wanted;
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::pickle::PthTensors;
+use candle_core::pickle::{PthTensors, TensorInfo};
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
 use candle_nn::Linear;
 
@@ -27,6 +29,9 @@ pub const SAFETENSORS_FILE: &str = "model.safetensors";
 /// The file of weights that Microsoft published: a zip with a pickle that is read without running any code.
 pub const PICKLE_FILE: &str = "pytorch_model.bin";
 
+/// Told the bytes of weights that were read so far and those that there are, 0 where nobody knows; says whether to go on.
+pub type LoadWatch = Arc<dyn Fn(u64, u64) -> ControlFlow<()> + Send + Sync>;
+
 /// An open file of weights.
 struct Checkpoint {
     store: Store,
@@ -34,6 +39,8 @@ struct Checkpoint {
     /// For messages.
     file: String,
     used: Mutex<HashSet<String>>,
+    read_bytes: AtomicU64,
+    watch: Option<LoadWatch>,
 }
 
 enum Store {
@@ -54,27 +61,24 @@ pub struct Weights {
 
 impl Weights {
     /// Opens a checkpoint's weights: `model.safetensors` if there is one, else `pytorch_model.bin`. Drawn ones have no file.
+    /// `watch` sees each tensor go by.
     ///
     /// # Errors
-    /// No such file, a broken one, or one without a Florence-2 model.
-    pub fn open(files: &CheckpointFiles, dtype: DType, device: &Device) -> CheckpointResult<Self> {
-        if let CheckpointFiles::Drawn { .. } = files {
-            let store = Store::Random(RandomWeights::new(files)?);
-            let checkpoint =
-                Checkpoint { store, layout: Layout::Original, file: files.location(), used: Mutex::default() };
-            return Ok(Self { checkpoint: Arc::new(checkpoint), prefix: String::new(), dtype, device: device.clone() });
-        }
-        let (file, store) = if files.contains(SAFETENSORS_FILE) {
-            (SAFETENSORS_FILE, open_safetensors(files)?)
-        } else if files.contains(PICKLE_FILE) {
-            (PICKLE_FILE, open_pickle(files)?)
-        } else {
-            return Err(files.missing(&format!("{SAFETENSORS_FILE} or {PICKLE_FILE}")));
+    /// No such file, a broken one, or one without a Florence-2 model. Tensors fail as cancelled once `watch` breaks off.
+    pub fn open(
+        files: &CheckpointFiles,
+        dtype: DType,
+        device: &Device,
+        watch: Option<LoadWatch>,
+    ) -> CheckpointResult<Self> {
+        let (store, layout, file) = match files {
+            CheckpointFiles::Drawn { .. } => {
+                (Store::Random(RandomWeights::new(files)?), Layout::Original, files.location())
+            }
+            CheckpointFiles::Folder(_) | CheckpointFiles::Embedded { .. } => open_file(files)?,
         };
-        let layout = Layout::detect(store.names().iter().map(String::as_str)).ok_or_else(|| {
-            files.invalid(file, "holds no vision tower, so it is no Florence-2 checkpoint".to_owned())
-        })?;
-        let checkpoint = Checkpoint { store, layout, file: files.display(file), used: Mutex::default() };
+        let checkpoint =
+            Checkpoint { store, layout, file, used: Mutex::default(), read_bytes: AtomicU64::new(0), watch };
         Ok(Self { checkpoint: Arc::new(checkpoint), prefix: String::new(), dtype, device: device.clone() })
     }
 
@@ -151,6 +155,7 @@ impl Weights {
             let reason = format!("its shape is {:?}, but {wanted} was expected", tensor.dims());
             return Err(self.checkpoint.error(&file_name, reason));
         }
+        self.checkpoint.note_read(&tensor)?;
         let tensor = tensor.to_dtype(self.dtype)?;
         if !is_finite(&tensor) {
             return Err(self.checkpoint.error(&file_name, format!("a value is not finite as {:?}", self.dtype)));
@@ -173,6 +178,17 @@ impl Checkpoint {
         Err(self.error(&names.join(" or "), "is missing".to_owned()))
     }
 
+    /// Tells how far it is.
+    fn note_read(&self, tensor: &Tensor) -> CheckpointResult<()> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        let bytes = (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
+        let read = self.read_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        match watch(read, self.store.bytes()) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(CheckpointError::Cancelled),
+        }
+    }
+
     fn error(&self, tensor: &str, reason: String) -> CheckpointError {
         CheckpointError::Tensor { file: self.file.clone(), tensor: tensor.to_owned(), reason }
     }
@@ -187,6 +203,18 @@ impl Store {
         }
     }
 
+    /// Bytes of all tensors, 0 for weights without a file.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Safetensors(file) => file.tensor_bytes(),
+            Self::Pickle(file) => {
+                let bytes = |info: &TensorInfo| info.layout.shape().elem_count() * info.dtype.size_in_bytes();
+                file.tensor_infos().values().map(|info| bytes(info) as u64).sum()
+            }
+            Self::Random(_) => 0,
+        }
+    }
+
     /// The tensor as the file holds it; only weights without a file heed what is wanted.
     fn read(&self, name: &str, wanted: Wanted<'_>) -> Option<Result<Tensor, String>> {
         match self {
@@ -195,6 +223,20 @@ impl Store {
             Self::Random(weights) => Some(weights.draw(name, wanted)),
         }
     }
+}
+
+/// The weights in the file that there is, their layout, and the file's name for messages.
+fn open_file(files: &CheckpointFiles) -> CheckpointResult<(Store, Layout, String)> {
+    let (file, store) = if files.contains(SAFETENSORS_FILE) {
+        (SAFETENSORS_FILE, open_safetensors(files)?)
+    } else if files.contains(PICKLE_FILE) {
+        (PICKLE_FILE, open_pickle(files)?)
+    } else {
+        return Err(files.missing(&format!("{SAFETENSORS_FILE} or {PICKLE_FILE}")));
+    };
+    let layout = Layout::detect(store.names().iter().map(String::as_str))
+        .ok_or_else(|| files.invalid(file, "holds no vision tower, so it is no Florence-2 checkpoint".to_owned()))?;
+    Ok((store, layout, files.display(file)))
 }
 
 fn open_safetensors(files: &CheckpointFiles) -> CheckpointResult<Store> {

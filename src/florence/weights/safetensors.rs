@@ -72,6 +72,11 @@ impl SafetensorsFile {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.values().map(|entry| (entry.end - entry.start) as u64).sum()
+    }
+
     /// Copies a tensor out, in its own type, to the CPU; `None` if there is none of this name.
     ///
     /// # Errors

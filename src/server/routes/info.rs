@@ -9,11 +9,9 @@ use super::super::envelope::Envelope;
 use super::super::error::ApiError;
 use super::super::state::AppState;
 use crate::engine::ServedModel;
+use crate::lifecycle::{CUSTOM, DeployParams, PRETRAINED, RUNTIME};
 use crate::supervisely::{DEFAULT_SETTINGS_YAML, ProjectMeta, TASK_TYPE, VideoArguments};
 use crate::tracking::TrackerSettings;
-
-/// Clients know three runtimes and ours is none of them, so this is the one that the original reports.
-const RUNTIME: &str = "PyTorch";
 
 /// `POST /get_session_info`.
 pub(in crate::server) async fn session_info(
@@ -56,7 +54,7 @@ pub(in crate::server) async fn deploy_info(
     State(app): State<AppState>,
     _: Envelope,
 ) -> Result<Json<DeployInfo>, ApiError> {
-    Ok(Json(DeployInfo::new(app.served_model()?, &app.models)))
+    Ok(Json(DeployInfo::new(app.served_model()?, app.lifecycle.rows())))
 }
 
 /// `POST /get_tracking_settings`.
@@ -109,40 +107,16 @@ pub(in crate::server) struct DeployInfo {
     deploy_params: DeployParams,
 }
 
-/// The arguments that the original would have been deployed with.
-#[derive(Debug, Serialize)]
-struct DeployParams {
-    model_files: ModelFiles,
-    model_source: &'static str,
-    model_info: Value,
-    device: String,
-    runtime: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct ModelFiles {
-    checkpoint: String,
-}
-
 impl DeployInfo {
-    fn new(model: ServedModel, models: &[Value]) -> Self {
-        let model_source = if model.custom { "Custom models" } else { "Pretrained models" };
-        // The original's folder for a published checkpoint, relative to its cache.
-        let checkpoint = if model.custom { model.source.clone() } else { format!("checkpoints/{}", model.name) };
+    fn new(model: ServedModel, rows: &[Value]) -> Self {
         Self {
-            deploy_params: DeployParams {
-                model_files: ModelFiles { checkpoint },
-                model_source,
-                model_info: find_model(models, &model.name),
-                device: model.device.clone(),
-                runtime: RUNTIME,
-            },
+            deploy_params: DeployParams::of(&model, rows),
             checkpoint_name: model.name.clone(),
             model_name: model.name,
             architecture: "Florence-2",
             checkpoint_url: (!model.custom).then(|| model.source.clone()),
             custom_checkpoint_path: model.custom.then_some(model.source),
-            model_source,
+            model_source: if model.custom { CUSTOM } else { PRETRAINED },
             task_type: TASK_TYPE,
             device: model.device,
             runtime: RUNTIME,
@@ -150,12 +124,6 @@ impl DeployInfo {
             hardware: model.hardware,
         }
     }
-}
-
-/// The row of the published model of this name, `{}` for any other model.
-fn find_model(models: &[Value], name: &str) -> Value {
-    let named = |model: &&Value| model.pointer("/meta/model_name").and_then(Value::as_str) == Some(name);
-    models.iter().find(named).cloned().unwrap_or_else(|| json!({}))
 }
 
 #[cfg(test)]

@@ -9,11 +9,10 @@ use super::super::state::AppState;
 
 /// `GET /livez`, `GET /is_alive`, `POST /is_running`.
 pub(in crate::server) async fn is_alive(State(app): State<AppState>) -> Json<Value> {
-    let mode = if app.identity.production { "production" } else { "development" };
-    Json(json!({ "running": true, "mode": mode }))
+    Json(json!({ "running": true, "mode": app.identity.mode() }))
 }
 
 /// `GET /readyz`, `GET` and `POST /is_ready`.
 pub(in crate::server) async fn is_ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
-    if app.is_deployed() { Ok(Json(json!({ "status": "ready" }))) } else { Err(ApiError::not_ready()) }
+    if app.is_ready() { Ok(Json(json!({ "status": "ready" }))) } else { Err(ApiError::not_ready()) }
 }

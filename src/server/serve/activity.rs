@@ -53,6 +53,11 @@ impl Activity {
         Self { limits, state: Mutex::new(state) }
     }
 
+    /// What the connection may take.
+    pub(super) fn limits(&self) -> ConnectionLimits {
+        self.limits
+    }
+
     /// Bytes came from the client.
     pub(super) fn note_read(&self) {
         let mut state = self.lock();

@@ -30,7 +30,10 @@ pub struct ConnectionLimits {
     pub linger: Duration,
     /// Most connections at a time. Others wait in the kernel until one ends.
     pub max_connections: usize,
-    /// How long requests that are under way may take after the server was told to stop.
+    /// How long the server still takes connections after it was told to stop, so that whoever sends requests here learns of it
+    /// from an answer and not from a refused connection.
+    pub farewell: Duration,
+    /// How long requests that are under way may take after that.
     pub shutdown_grace: Duration,
 }
 
@@ -48,8 +51,9 @@ impl Default for ConnectionLimits {
             rate_window: Duration::from_secs(60),
             linger: Duration::from_secs(2),
             max_connections: 4096,
-            // Container engines wait for ten seconds.
-            shutdown_grace: Duration::from_secs(8),
+            farewell: Duration::from_millis(500),
+            // Half a minute with the farewell, as orchestrators wait.
+            shutdown_grace: Duration::from_secs(29),
         }
     }
 }

@@ -16,10 +16,11 @@ use std::io;
 use std::pin::pin;
 
 use axum::Router;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use accept::{AcceptFailures, accept};
 pub use body::BodyError;
@@ -27,7 +28,19 @@ pub(super) use body::is_too_slow;
 use connection::serve_connection;
 pub use limits::ConnectionLimits;
 
-/// Serves the router until `shutdown` is done. Requests under way are then finished, within a limit.
+/// Where the server is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// It serves.
+    Serving,
+    /// It still serves, and each answer says that its connection ends.
+    Leaving,
+    /// It takes no connection any more, and no request.
+    Ending,
+}
+
+/// Serves the router until `shutdown` is done. For a moment it then still takes requests, and finishes those under way, within
+/// limits.
 ///
 /// # Errors
 /// None at present: what goes wrong with the listener is logged and tried again.
@@ -50,23 +63,32 @@ pub async fn serve_with(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let most = limits.max_connections.max(1);
-    let (stop, stopping) = watch::channel(false);
+    let (course, followed) = watch::channel(Course::Serving);
     let mut connections = JoinSet::new();
     let mut failures = AcceptFailures::default();
-    let mut shutdown = pin!(shutdown);
+    let farewell = async {
+        shutdown.await;
+        course.send_replace(Course::Leaving);
+        sleep(limits.farewell).await;
+    };
+    let mut farewell = pin!(farewell);
     loop {
         // Without room, who comes next waits in the kernel.
         let has_room = connections.len() < most;
         tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut farewell => break,
             Some(ended) = connections.join_next() => note_end(ended),
             (stream, _) = accept(|| listener.accept(), &mut failures), if has_room => {
-                connections.spawn(serve_connection(stream, router.clone(), limits, stopping.clone()));
+                connections.spawn(serve_connection(stream, router.clone(), limits, followed.clone()));
             }
         }
     }
+    // Who is in the kernel's queue has come in time.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        connections.spawn(serve_connection(stream, router.clone(), limits, followed.clone()));
+    }
     drop(listener);
-    stop.send_replace(true);
+    course.send_replace(Course::Ending);
     let all_ended = async {
         while let Some(ended) = connections.join_next().await {
             note_end(ended);

@@ -163,6 +163,11 @@ impl Queue {
         running.reduce(|(done, total), (more_done, more)| (done + more_done, total + more))
     }
 
+    /// Requests that run.
+    pub fn running_count(&self) -> usize {
+        self.lock().by_id.values().filter(|request| request.running().is_some()).count()
+    }
+
     /// Stops every request, because the server ends.
     pub fn stop_all(&self) {
         self.lock().by_id.values().for_each(|request| request.stop());

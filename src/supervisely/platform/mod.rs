@@ -12,6 +12,7 @@ mod pages;
 mod projects;
 mod records;
 mod retry;
+mod tasks;
 mod transport;
 mod videos;
 
@@ -21,5 +22,6 @@ pub use images::NewImage;
 pub use projects::{NewDataset, NewProject};
 pub use records::{DatasetRecord, ImageRecord, ProjectRecord, StoredAnnotation, VideoRecord};
 pub use retry::Retries;
+pub use tasks::is_truthy;
 pub use transport::Platform;
 pub use videos::{Figure, Notice};

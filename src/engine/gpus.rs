@@ -1,0 +1,116 @@
+//! The GPUs that this program can use, and how much of their memory is taken, by this process and by others.
+//!
+//! Asking the management library costs no memory on a GPU, unlike opening it. The library belongs to the driver: where there is
+//! none, nothing is known.
+
+use std::sync::OnceLock;
+
+use nvml_wrapper::Nvml;
+
+/// A GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its number among those that this process may use, as in `cuda:N`.
+    pub index: usize,
+    /// Its name, where it is known.
+    pub name: Option<String>,
+    /// Its memory, where it is known.
+    pub memory: Option<GpuMemory>,
+}
+
+/// Memory of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuMemory {
+    /// Bytes that are taken.
+    pub used_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+impl GpuMemory {
+    const fn free_bytes(self) -> u64 {
+        self.total_bytes.saturating_sub(self.used_bytes)
+    }
+}
+
+/// Every GPU that a model can run on, none without the feature `cuda` or a driver.
+pub fn list_gpus() -> Vec<Gpu> {
+    let describe = |(index, uuid): (usize, Option<String>)| {
+        let device = nvml().zip(uuid).and_then(|(nvml, uuid)| nvml.device_by_uuid(uuid).ok());
+        let memory = device.as_ref().and_then(|device| device.memory_info().ok());
+        let memory = memory.map(|memory| GpuMemory { used_bytes: memory.used, total_bytes: memory.total });
+        Gpu { index, name: device.and_then(|device| device.name().ok()), memory }
+    };
+    cuda_uuids().into_iter().enumerate().map(describe).collect()
+}
+
+/// The GPU with the most free memory, the first one where nothing is known; tells the log where there was a choice.
+pub(super) fn freest_gpu() -> usize {
+    let gpus = list_gpus();
+    let index = freest(&gpus);
+    if gpus.len() > 1 {
+        let free_mb = gpus.get(index).and_then(|gpu| gpu.memory).map(|memory| memory.free_bytes() / 1_000_000);
+        tracing::info!(gpus = gpus.len(), free_mb, "cuda:{index} is taken, it has the most free memory");
+    }
+    index
+}
+
+fn freest(gpus: &[Gpu]) -> usize {
+    let free = |gpu: &&Gpu| gpu.memory.map_or(0, GpuMemory::free_bytes);
+    // Of several with the same, the first.
+    gpus.iter().rev().max_by_key(free).map_or(0, |gpu| gpu.index)
+}
+
+fn nvml() -> Option<&'static Nvml> {
+    static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
+    NVML.get_or_init(|| Nvml::init().ok()).as_ref()
+}
+
+/// The driver's names of its devices in the order of their numbers: the management library may count otherwise.
+#[cfg(feature = "cuda")]
+fn cuda_uuids() -> Vec<Option<String>> {
+    use candle_core::cuda_backend::cudarc::driver::{CudaContext, result::device};
+
+    let count = CudaContext::device_count().unwrap_or(0);
+    let uuid = |index| {
+        let uuid = device::get_uuid(device::get(index).ok()?).ok()?;
+        // The driver's bytes are signed on some machines.
+        Some(format_uuid(uuid.bytes.map(|byte| byte as u8)))
+    };
+    (0..count).map(uuid).collect()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_uuids() -> Vec<Option<String>> {
+    vec![]
+}
+
+/// As the management library writes it.
+#[cfg(any(feature = "cuda", test))]
+fn format_uuid(bytes: [u8; 16]) -> String {
+    format!("GPU-{}", uuid::Uuid::from_bytes(bytes).hyphenated())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpu(index: usize, memory: Option<(u64, u64)>) -> Gpu {
+        let memory = memory.map(|(used_bytes, total_bytes)| GpuMemory { used_bytes, total_bytes });
+        Gpu { index, name: None, memory }
+    }
+
+    #[test]
+    fn the_freest_is_taken() {
+        assert_eq!(freest(&[gpu(0, Some((70, 80))), gpu(1, Some((5, 24))), gpu(2, Some((60, 80)))]), 2);
+        assert_eq!(freest(&[gpu(0, Some((1, 8))), gpu(1, Some((1, 8)))]), 0);
+        assert_eq!(freest(&[gpu(0, None), gpu(1, None)]), 0);
+        assert_eq!(freest(&[]), 0);
+    }
+
+    #[test]
+    fn names_are_written_as_the_driver_does() {
+        let bytes = std::array::from_fn(|index| index as u8 * 17);
+        assert_eq!(format_uuid(bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+    }
+}

@@ -1,0 +1,238 @@
+//! What becomes of models over the life of the process, whoever wants it: the command line, the platform's launch dialog, a
+//! restart after a failure, a client, or a user on the page.
+//!
+//! The engine loads one model at a time and keeps the one before until the next one works. Here is decided what is loaded,
+//! who goes before whom, what the platform is told about it, when an unused model leaves its device, and when the process
+//! ends. The platform is never waited for: whatever it is asked has a time limit, and nothing else depends on the answer.
+
+mod deploy_params;
+mod idle;
+mod record;
+mod settings;
+mod start;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+pub use deploy_params::{CUSTOM, DeployError, DeployParams, PRETRAINED, RUNTIME, requested_plan};
+pub use settings::LifecycleSettings;
+pub use start::Start;
+
+use crate::engine::{ModelPlan, ServedModel};
+use crate::models::Catalog;
+use crate::session::{Session, SessionError};
+use crate::telemetry;
+
+/// Who wants a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The command line.
+    Command,
+    /// The platform's launch dialog.
+    Autostart,
+    /// The model was there when the process failed.
+    Restart,
+    /// A client.
+    Api,
+    /// A user on the page.
+    Page,
+}
+
+impl Cause {
+    /// One word for programs to read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Autostart => "autostart",
+            Self::Restart => "restart",
+            Self::Api => "api",
+            Self::Page => "page",
+        }
+    }
+
+    /// Whether somebody chose the model now, and not when the process was started.
+    const fn is_choice(self) -> bool {
+        matches!(self, Self::Api | Self::Page)
+    }
+}
+
+/// The life cycle. A clone is the same one.
+#[derive(Clone)]
+pub struct Lifecycle(Arc<Inner>);
+
+struct Inner {
+    session: Arc<Session>,
+    settings: LifecycleSettings,
+    /// The published models as clients are shown them.
+    rows: Vec<Value>,
+    state: Mutex<State>,
+    stopping: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// Deployments under way, in the order in which the engine takes them.
+    underway: Vec<Underway>,
+    /// Deployments so far.
+    count: u64,
+    served: Option<Served>,
+    /// Somebody chose a model, or none: what was to happen at the start is over.
+    is_chosen: bool,
+    /// What the platform was told last.
+    recorded: Option<Value>,
+}
+
+struct Underway {
+    number: u64,
+    cause: Cause,
+    plan: ModelPlan,
+}
+
+/// How the model that answers came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Who wanted it.
+    pub cause: Cause,
+    /// When it was ready.
+    pub since: Instant,
+}
+
+impl Lifecycle {
+    /// The life cycle of the models of this session.
+    pub fn new(session: Arc<Session>, settings: LifecycleSettings) -> Self {
+        let rows = Catalog::embedded().rows_for_clients();
+        let (state, stopping) = (Mutex::default(), CancellationToken::new());
+        Self(Arc::new(Inner { session, settings, rows, state, stopping }))
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.0.session
+    }
+
+    /// What it was told.
+    pub fn settings(&self) -> &LifecycleSettings {
+        &self.0.settings
+    }
+
+    /// The published models as clients are shown them.
+    pub fn rows(&self) -> &[Value] {
+        &self.0.rows
+    }
+
+    /// Loads a model and answers when it is served. A choice breaks off what was only begun at the start of the process, and waits
+    /// for other choices; the model that is served goes on meanwhile, and stays if this one fails.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn deploy(&self, plan: ModelPlan, cause: Cause) -> Result<ServedModel, SessionError> {
+        let lifecycle = self.clone();
+        // Of its own, because what is begun is also ended if the caller goes away.
+        let work = tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause).await });
+        work.await.unwrap_or_else(|error| Err(SessionError::Internal(error.to_string())))
+    }
+
+    async fn deploy_to_the_end(&self, plan: ModelPlan, cause: Cause) -> Result<ServedModel, SessionError> {
+        let underway = self.begin(&plan, cause);
+        telemetry::progress(telemetry::DEPLOYING, 0, 1);
+        let result = self.0.session.deploy(plan).await;
+        drop(underway);
+        if let Ok(served) = &result {
+            self.note_served(served, cause);
+            telemetry::progress(telemetry::DEPLOYED, 1, 1);
+        }
+        result
+    }
+
+    /// [`Self::deploy`] for whom nobody waits. What becomes of it shows in the session's deployment.
+    pub fn deploy_in_background(&self, plan: ModelPlan, cause: Cause) {
+        let lifecycle = self.clone();
+        tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause).await });
+    }
+
+    /// Breaks the load under way off. False if there is none.
+    pub fn cancel(&self) -> bool {
+        self.state().is_chosen = true;
+        self.0.session.cancel_loading()
+    }
+
+    /// Breaks the load under way off, and takes the model that is served off its devices for good.
+    pub async fn stop(&self) {
+        self.cancel();
+        self.0.session.unload().await;
+        self.state().served = None;
+        telemetry::progress(telemetry::STARTED, 0, 1);
+        telemetry::progress(telemetry::STARTED, 1, 1);
+    }
+
+    /// How the model that answers came about.
+    pub fn served(&self) -> Option<Served> {
+        self.state().served
+    }
+
+    /// Who wants the model that is being loaded.
+    pub fn loading_cause(&self) -> Option<Cause> {
+        self.state().underway.first().map(|underway| underway.cause)
+    }
+
+    /// Begins the end of the process: from now on it is not ready, and what is under way is finished.
+    pub fn begin_shutdown(&self) {
+        if !self.0.stopping.is_cancelled() {
+            tracing::info!("shutting down");
+        }
+        self.0.stopping.cancel();
+        self.0.session.cancel_loading();
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.is_cancelled()
+    }
+
+    /// Done when the process is to end.
+    pub async fn shutdown_begun(&self) {
+        self.0.stopping.cancelled().await;
+    }
+
+    /// Notes a deployment that begins, and breaks off one that it supersedes.
+    fn begin(&self, plan: &ModelPlan, cause: Cause) -> UnderwayGuard<'_> {
+        let mut state = self.state();
+        state.is_chosen |= cause.is_choice();
+        let is_superseded = |first: &Underway| !first.cause.is_choice() && first.plan != *plan;
+        if state.underway.first().is_some_and(is_superseded) {
+            self.0.session.cancel_loading();
+        }
+        state.count += 1;
+        let number = state.count;
+        state.underway.push(Underway { number, cause, plan: plan.clone() });
+        UnderwayGuard { lifecycle: self, number }
+    }
+
+    fn note_served(&self, served: &ServedModel, cause: Cause) {
+        self.state().served = Some(Served { cause, since: Instant::now() });
+        self.record(served);
+    }
+
+    fn is_chosen(&self) -> bool {
+        self.state().is_chosen
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a deployment off the list when it ends.
+struct UnderwayGuard<'a> {
+    lifecycle: &'a Lifecycle,
+    number: u64,
+}
+
+impl Drop for UnderwayGuard<'_> {
+    fn drop(&mut self) {
+        self.lifecycle.state().underway.retain(|underway| underway.number != self.number);
+    }
+}

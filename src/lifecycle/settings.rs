@@ -1,0 +1,102 @@
+//! What the life cycle is told when the process starts.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::engine::{DeviceChoice, Precision};
+use crate::models::{ModelFolders, ModelSource};
+
+/// How models are deployed, and what happens to one that nobody asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LifecycleSettings {
+    /// Where a model runs, unless whoever asks for it says otherwise.
+    pub devices: DeviceChoice,
+    /// What it computes in, likewise.
+    pub precision: Precision,
+    /// Where published models are looked for.
+    pub folders: ModelFolders,
+    /// Folder of the user's own checkpoints, one in each folder below it; the page offers them.
+    pub models_folder: Option<PathBuf>,
+    /// The checkpoint that the server was started with.
+    pub weights: Option<PathBuf>,
+    /// How long a model may be unused before it leaves its device; none for ever.
+    pub idle_freeze: Option<Duration>,
+    /// The platform's number for us, where there is a platform that runs us.
+    pub task_id: Option<i64>,
+}
+
+impl LifecycleSettings {
+    /// An hour, as in the original.
+    pub const DEFAULT_IDLE_FREEZE: Duration = Duration::from_secs(3600);
+
+    /// The names of the user's own checkpoints, in order.
+    pub fn own_checkpoints(&self) -> Vec<String> {
+        let entries = self.models_folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
+        let folders = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let mut names: Vec<String> = folders
+            .filter(|folder| ModelSource::choose(None, Some(folder)).is_ok())
+            .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// One of the user's own checkpoints by its name.
+    pub fn own_checkpoint_named(&self, name: &str) -> Option<ModelSource> {
+        let folder = self.models_folder.as_ref()?;
+        // Listed ones alone: a name is no path.
+        self.own_checkpoints().contains(&name.to_owned()).then(|| ModelSource::Folder(folder.join(name)))
+    }
+
+    /// A folder that was opened to us as a whole or lies in the folder of own checkpoints.
+    pub fn own_checkpoint(&self, folder: &str) -> Option<ModelSource> {
+        let folder = Path::new(folder);
+        if self.weights.as_deref() == Some(folder) {
+            return ModelSource::choose(None, Some(folder)).ok();
+        }
+        let inside = folder.strip_prefix(self.models_folder.as_ref()?).ok()?;
+        self.own_checkpoint_named(inside.to_str()?)
+    }
+}
+
+impl Default for LifecycleSettings {
+    fn default() -> Self {
+        Self {
+            devices: DeviceChoice::Auto,
+            precision: Precision::Auto,
+            folders: ModelFolders::default(),
+            models_folder: None,
+            weights: None,
+            idle_freeze: None,
+            task_id: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_checkpoints_are_those_in_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "none"] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        for name in ["a", "b"] {
+            std::fs::write(root.path().join(name).join("config.json"), "{}").unwrap();
+            std::fs::write(root.path().join(name).join("model.safetensors"), "").unwrap();
+        }
+        let settings =
+            LifecycleSettings { models_folder: Some(root.path().to_owned()), ..LifecycleSettings::default() };
+        assert_eq!(settings.own_checkpoints(), ["a", "b"]);
+        assert_eq!(settings.own_checkpoint_named("a"), Some(ModelSource::Folder(root.path().join("a"))));
+        for name in ["none", "../a", "", ".", "a/"] {
+            assert_eq!(settings.own_checkpoint_named(name), None, "{name}");
+        }
+        let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+        assert!(settings.own_checkpoint(&path("a")).is_some());
+        assert_eq!(settings.own_checkpoint(&path("a/..")), None);
+        assert_eq!(settings.own_checkpoint("/etc"), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! What the page asks and tells: the state of everything in one answer, and the few things that a user can do.
+//!
+//! Whoever reaches the server may use it, as they may use `/deploy_from_api`; there is nothing here that the page alone knows.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::error::ApiError;
+use super::super::state::AppState;
+use crate::engine::{Deployment, DeviceChoice, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
+use crate::lifecycle::{Cause, DeployError};
+use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
+use crate::telemetry::{peak_resident_bytes, resident_bytes, total_memory_bytes};
+
+/// `GET /api/status`.
+pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value> {
+    let deployment = app.session.deployment();
+    let stats = app.session.engine_stats();
+    let lifecycle = &app.lifecycle;
+    Json(json!({
+        "app": {
+            "name": app.identity.app_name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "session_id": app.identity.session_id,
+            "mode": app.identity.mode(),
+            "uptime_s": app.started.elapsed().as_secs(),
+        },
+        "model": model(&app, &deployment),
+        "loading": loading(&app, &deployment),
+        "failure": deployment.failure.as_ref().map(|failure| {
+            json!({"model_name": failure.model_name, "message": failure.message})
+        }),
+        "lost": deployment.lost,
+        "stopping": lifecycle.is_stopping(),
+        "memory": memory(),
+        "requests": {
+            "answered": stats.answered,
+            "failed": stats.failed,
+            "refused": stats.refused,
+            "given_up": stats.given_up,
+            "held": stats.singles + stats.run_pictures,
+            "runs": app.session.queue().running_count(),
+        },
+        "latency_ms": Value::Null,
+        "idle_freeze_s": lifecycle.settings().idle_freeze.map(|limit| limit.as_secs()),
+    }))
+}
+
+fn model(app: &AppState, deployment: &Deployment) -> Value {
+    let Some(model) = deployment.model() else { return Value::Null };
+    let served = app.lifecycle.served();
+    json!({
+        "name": model.name,
+        "source": model.source,
+        "custom": model.custom,
+        "device": model.device,
+        "precision": model.precision,
+        "hardware": model.hardware,
+        "state": if matches!(deployment.serving, Serving::Frozen(_)) { "frozen" } else { "ready" },
+        "cause": served.map(|served| served.cause.name()),
+        "deployed_s": served.map(|served| served.since.elapsed().as_secs()),
+    })
+}
+
+fn loading(app: &AppState, deployment: &Deployment) -> Value {
+    let Some(loading) = &deployment.loading else { return Value::Null };
+    let amount = loading.step.amount();
+    json!({
+        "model_name": loading.model_name,
+        "step": loading.step.name(),
+        "text": loading.step.to_string(),
+        "done_bytes": amount.map(|amount| amount.done_bytes),
+        "total_bytes": amount.map(|amount| amount.total_bytes).filter(|bytes| *bytes > 0),
+        "cause": app.lifecycle.loading_cause().map(Cause::name),
+    })
+}
+
+fn memory() -> Value {
+    let gpu = |gpu: crate::engine::Gpu| {
+        let memory = gpu.memory?;
+        let id = format!("cuda:{}", gpu.index);
+        Some(json!({"id": id, "used_bytes": memory.used_bytes, "total_bytes": memory.total_bytes}))
+    };
+    json!({
+        "resident_bytes": resident_bytes(),
+        "peak_bytes": peak_resident_bytes(),
+        "total_bytes": total_memory_bytes(),
+        "gpus": list_gpus().into_iter().filter_map(gpu).collect::<Vec<_>>(),
+    })
+}
+
+/// A model that can be chosen.
+#[derive(Debug, Serialize)]
+struct Choice {
+    name: String,
+    description: String,
+    size: Option<String>,
+    map: Option<f64>,
+    date: Option<String>,
+    repository: Option<String>,
+    kind: &'static str,
+    location: &'static str,
+}
+
+/// `GET /api/models`.
+pub(in crate::server) async fn models(State(app): State<AppState>) -> Json<Value> {
+    let settings = app.lifecycle.settings();
+    let published = Catalog::embedded();
+    let published = published.entries().iter().map(|entry| Choice {
+        name: entry.name.clone(),
+        description: entry.text("Model Description"),
+        size: entry.size(),
+        map: entry.accuracy(),
+        date: Some(entry.text("Date")),
+        repository: Some(entry.repository.clone()),
+        kind: "pretrained",
+        location: "hub",
+    });
+    let plain = |name: &str, description: &str, kind, location| Choice {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        size: None,
+        map: None,
+        date: None,
+        repository: None,
+        kind,
+        location,
+    };
+    let demo = plain(DEMO_MODEL, "Coloured shapes, to try the app without a download", "demo", "program");
+    let own = settings.own_checkpoints();
+    let own = own.iter().map(|name| plain(name, "A checkpoint of your own", "folder", "disk"));
+    let models: Vec<Choice> = published.chain([demo]).chain(own).collect();
+    Json(json!({"default": DEFAULT_MODEL, "models": models}))
+}
+
+/// `GET /api/devices`.
+pub(in crate::server) async fn devices(State(app): State<AppState>) -> Json<Value> {
+    let cpu = json!({
+        "id": "cpu",
+        "name": OpenDevice::cpu_name(),
+        "used_bytes": Value::Null,
+        "total_bytes": total_memory_bytes(),
+        "precisions": ["f32"],
+    });
+    let gpu = |gpu: crate::engine::Gpu| {
+        let id = format!("cuda:{}", gpu.index);
+        json!({
+            "name": gpu.name.unwrap_or_else(|| id.clone()),
+            "id": id,
+            "used_bytes": gpu.memory.map(|memory| memory.used_bytes),
+            "total_bytes": gpu.memory.map(|memory| memory.total_bytes),
+            "precisions": ["f16", "bf16", "f32"],
+        })
+    };
+    let devices: Vec<Value> = std::iter::once(cpu).chain(list_gpus().into_iter().map(gpu)).collect();
+    let default = match &app.lifecycle.settings().devices {
+        DeviceChoice::Auto => "auto".to_owned(),
+        choice => choice.to_string(),
+    };
+    Json(json!({"default": default, "devices": devices}))
+}
+
+/// What to deploy.
+#[derive(Debug, Deserialize)]
+pub(in crate::server) struct Order {
+    /// Name in the list of models.
+    model: String,
+    /// Where it runs; what the server was started with unless given.
+    device: Option<String>,
+    /// What it computes in, likewise.
+    precision: Option<String>,
+    /// Whether the hub is asked for newer files.
+    #[serde(default)]
+    update: bool,
+}
+
+/// `POST /api/serve`: loading goes on in the background.
+pub(in crate::server) async fn serve(
+    State(app): State<AppState>,
+    order: Result<Json<Order>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    // Its media type is demanded: pages of other hosts cannot send it without asking first.
+    let Json(order) = order.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let plan = plan(&app, &order)?;
+    app.lifecycle.deploy_in_background(plan, Cause::Page);
+    Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))))
+}
+
+fn plan(app: &AppState, order: &Order) -> Result<ModelPlan, ApiError> {
+    let settings = app.lifecycle.settings();
+    let published = ModelSource::choose(Some(&order.model), None).ok();
+    let source = published.or_else(|| settings.own_checkpoint_named(&order.model));
+    let source = source.ok_or_else(|| DeployError::Unknown(order.model.clone()))?;
+    let wrong = |what: &str, reason: String| ApiError::bad_request(format!("{what}: {reason}"));
+    let devices: Option<DeviceChoice> =
+        order.device.as_deref().map(str::parse).transpose().map_err(|reason| wrong("device", reason))?;
+    let precision: Option<Precision> =
+        order.precision.as_deref().map(str::parse).transpose().map_err(|reason| wrong("precision", reason))?;
+    Ok(ModelPlan {
+        source,
+        devices: devices.unwrap_or_else(|| settings.devices.clone()),
+        precision: precision.unwrap_or(settings.precision),
+        update: order.update,
+    })
+}
+
+/// `POST /api/cancel`.
+pub(in crate::server) async fn cancel(State(app): State<AppState>) -> Json<Value> {
+    Json(json!({"cancelled": app.lifecycle.cancel()}))
+}
+
+/// `POST /api/stop`: answers when the model has left.
+pub(in crate::server) async fn stop(State(app): State<AppState>) -> Json<Value> {
+    app.lifecycle.stop().await;
+    Json(json!({"stopped": true}))
+}
+
+/// Which lines of the log are wanted.
+#[derive(Debug, Deserialize)]
+pub(in crate::server) struct LogQuery {
+    /// The number of the last line that is known.
+    #[serde(default)]
+    after: u64,
+}
+
+/// `GET /api/log`.
+pub(in crate::server) async fn log(Query(query): Query<LogQuery>) -> Json<Value> {
+    Json(json!({"last": query.after, "lines": []}))
+}
