@@ -283,6 +283,7 @@ impl Inner {
             current.running.is_some() && ModelPlan { update: false, ..current.plan.clone() } == *plan
         };
         self.current().as_ref().filter(|current| is_same(current))?;
+        self.deployment.send_modify(|deployment| deployment.failure = None);
         self.deployment.borrow().model().cloned()
     }
 
@@ -298,6 +299,7 @@ impl Inner {
         let result = loaded.and_then(|loaded| self.take_over(plan.clone(), loaded));
         match &result {
             Ok(served) => {
+                self.common.counters.loads.add(1);
                 let seconds = started.elapsed().as_secs_f32();
                 tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
             }
@@ -333,6 +335,7 @@ impl Inner {
             None
         } else {
             tracing::error!("{message}");
+            self.common.counters.failed_loads.add(1);
             Some(Failure { model_name, message })
         };
         self.deployment.send_modify(|deployment| {

@@ -67,6 +67,10 @@ counters! {
     writing,
     /// Steps and passes that failed and were tried again in halves.
     retries,
+    /// Models that were loaded, and came to answer.
+    loads,
+    /// Models that could not be loaded.
+    failed_loads,
 }
 
 /// One count.

@@ -6,7 +6,7 @@ use serve_florence_2::server::ConnectionLimits;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::server::{PATIENCE, SHORT, Server, get_request, post_head};
+use crate::server::{Client, PATIENCE, SHORT, Server, get_request, post_head};
 
 #[tokio::test]
 async fn idle_connections_are_closed_at_once() {
@@ -67,7 +67,28 @@ async fn a_full_server_can_be_stopped() {
     let mut waiting = server.send(get_request("/hello")).await;
     let (_, task) = server.stop();
     timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
-    waiting.assert_closed().await;
+    // It had come in time, if not to a place.
+    let head = waiting.read_head().await;
+    assert!(head.contains(" 200 ") && head.contains("connection: close"), "{head}");
+}
+
+/// Whoever is served while the server leaves learns of it from the answer.
+#[tokio::test]
+async fn the_last_requests_are_answered() {
+    let limits = ConnectionLimits { farewell: PATIENCE, ..Default::default() };
+    let server = Server::start(limits).await;
+    let address = server.address;
+    let mut kept = server.send(get_request("/hello")).await;
+    assert_eq!(kept.read_answer().await, (200, "hello".to_owned()));
+    let (_, task) = server.stop();
+    tokio::time::sleep(SHORT).await;
+    for connection in [&mut kept, &mut Client::connect(address).await] {
+        connection.send(get_request("/hello")).await;
+        let head = connection.read_head().await;
+        assert!(head.contains(" 200 ") && head.contains("connection: close"), "{head}");
+    }
+    assert!(!task.is_finished());
+    task.abort();
 }
 
 async fn wait_until_refused(address: std::net::SocketAddr) {

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serve_florence_2::engine::{Engine, EngineError, EngineSettings, ModelEngine, Serving};
+use serve_florence_2::engine::{Engine, EngineError, EngineSettings, ModelEngine, ModelPlan, Serving};
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::models::ModelSource;
+use serve_florence_2::models::{ModelSource, RandomSize};
 
 use crate::support::engines::{ask, demo_engine, plan, single, spawn_ask};
 use crate::support::random::Random;
@@ -75,6 +75,47 @@ async fn a_model_that_fails_leaves_the_one_before_in_place() {
     assert_eq!(caption(&engine).await.unwrap(), expected);
     assert!(engine.deploy(plan(ModelSource::Demo)).await.is_ok());
     assert_eq!(engine.deployment().failure, None, "a load that succeeds is the end of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_the_same_model_shares_the_load() {
+    let engine = ModelEngine::new(EngineSettings::default());
+    let plans = || [plan(ModelSource::Demo), plan(ModelSource::Demo), plan(ModelSource::Demo)];
+    let deployments = plans().map(|plan| engine.deploy(plan));
+    let served = futures_util::future::join_all(deployments).await;
+    assert!(served.iter().all(|served| served.as_ref().is_ok_and(|served| served.name == "demo")));
+    engine.deploy(plan(ModelSource::Demo)).await.unwrap();
+    assert_eq!(engine.stats().loads, 1, "it is served already");
+    engine.deploy(ModelPlan { update: true, ..plan(ModelSource::Demo) }).await.unwrap();
+    assert_eq!(engine.stats().loads, 2, "there may be newer files");
+    for _ in 0..2 {
+        engine.deploy(plan(other_model())).await.unwrap();
+    }
+    assert_eq!(engine.stats().loads, 4, "a user's folder may have changed");
+
+    let absent = || plan(ModelSource::Folder("absent".into()));
+    let failures = futures_util::future::join_all([absent(), absent()].map(|plan| engine.deploy(plan))).await;
+    assert!(failures.iter().all(|failure| matches!(failure, Err(EngineError::Load(_)))), "{failures:?}");
+    assert_eq!(engine.stats().failed_loads, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_can_be_broken_off() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    assert!(!engine.cancel_loading(), "nothing is loading");
+    let expected = caption(&engine).await.unwrap();
+    let loading = engine.deploy(plan(ModelSource::Random(RandomSize::Base)));
+    let cancelling = async {
+        while !engine.deployment().loading.is_some_and(|loading| loading.step.amount().is_some()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(engine.cancel_loading());
+    };
+    let (result, ()) = tokio::join!(loading, cancelling);
+    assert_eq!(result, Err(EngineError::Cancelled));
+    let deployment = engine.deployment();
+    assert!(deployment.loading.is_none() && deployment.failure.is_none());
+    assert_eq!(caption(&engine).await, Ok(expected), "the model before it stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use serve_florence_2::engine::{Deployment, Failure, Loading};
+use serve_florence_2::engine::{Amount, Deployment, Failure, LoadStep, Loading};
 
 use crate::client::{Form, TestServer, json_request, png};
 
@@ -112,8 +112,9 @@ async fn info_routes_do_not_need_a_body() {
 #[tokio::test]
 async fn a_loading_model_is_asked_again_and_a_failed_one_is_not() {
     let server = TestServer::start();
-    let (model_name, stage) = ("Florence-2-large".to_owned(), "reading model.safetensors".to_owned());
-    let loading = Some(Loading { model_name: model_name.clone(), stage });
+    let model_name = "Florence-2-large".to_owned();
+    let step = LoadStep::Reading(Amount { done_bytes: 500_000_000, total_bytes: 1_500_000_000 });
+    let loading = Some(Loading { model_name: model_name.clone(), step });
     server.engine.set_deployment(Deployment { loading, ..Deployment::default() });
     for path in ["/get_session_info", "/get_model_meta", "/get_deploy_info"] {
         let answer = server.post(path, &json!({})).await;
@@ -122,7 +123,7 @@ async fn a_loading_model_is_asked_again_and_a_failed_one_is_not() {
     }
     let answer = server.infer(json!({})).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.error_message(), "Florence-2-large is loading: reading model.safetensors");
+    assert_eq!(answer.error_message(), "Florence-2-large is loading: loading its weights, 500 of 1500 MB");
     assert_eq!(server.get("/livez").await.status, StatusCode::OK);
     assert_eq!(server.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
 

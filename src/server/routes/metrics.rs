@@ -41,6 +41,8 @@ fn render(stats: &Stats, is_ready: bool) -> String {
         ("florence_decoder_step_answers_total", "Answers in them, over all steps.", stats.step_answers),
         ("florence_run_actions_total", "Passes and steps for runs alone.", stats.run_actions),
         ("florence_tokens_total", "Tokens of the answers handed over.", stats.tokens),
+        ("florence_model_loads_total", "Models that were loaded.", stats.loads),
+        ("florence_model_load_failures_total", "Models that could not be loaded.", stats.failed_loads),
         ("florence_retries_total", "Passes and steps that were tried again in halves.", stats.retries),
     ];
     for (name, help, value) in counters {
