@@ -17,6 +17,7 @@ mod features;
 mod gpus;
 mod heart;
 mod load;
+mod memory;
 mod model_engine;
 mod places;
 mod policy;

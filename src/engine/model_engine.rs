@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Job;
 use super::deployment::{Failure, Loading, Serving};
 use super::load::{LoadTurn, LoadedModel};
+use super::memory;
 use super::places::Places;
 use super::request::{Stage, StageCell};
 use super::running::{Common, RunningModel};
@@ -303,7 +304,10 @@ impl Inner {
                 let seconds = started.elapsed().as_secs_f32();
                 tracing::info!(model = model_name, device = served.device, seconds, "the model is ready");
             }
-            Err(error) => self.note_failure(model_name, error),
+            Err(error) => {
+                memory::give_back();
+                self.note_failure(model_name, error);
+            }
         }
         let mut last = self.last_load();
         last.number += 1;

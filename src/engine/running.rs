@@ -18,6 +18,7 @@ use super::board::{Board, Job};
 use super::device::OpenDevice;
 use super::features::FeatureCache;
 use super::heart::{Heart, OnLost};
+use super::memory;
 use super::policy::Limits;
 use super::replica::{Replica, ReplicaParts};
 use super::settings::EngineSettings;
@@ -57,7 +58,19 @@ pub(super) struct RunningModel {
 }
 
 /// Held by every thread of a running model.
-type Alive = mpsc::Sender<()>;
+type Alive = Arc<Presence>;
+
+/// Ends with the last thread, and tells so.
+struct Presence {
+    /// Nothing is ever sent.
+    _gone: mpsc::Sender<()>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        memory::give_back();
+    }
+}
 
 /// How the cores are shared out on a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +108,8 @@ impl RunningModel {
         let limits = common.settings.limits.unwrap_or_else(|| limits_of(processor.config(), &first.device)).sensible();
         let answer_bytes = bytes_of_answer(processor.config(), first.device.dtype);
         let board = Arc::new(Board::new(loaded.len(), limits.pictures));
-        let (alive, gone) = mpsc::channel(1);
+        let (tell_gone, gone) = mpsc::channel(1);
+        let alive = Arc::new(Presence { _gone: tell_gone });
         let running = Self { board: Arc::clone(&board), gone: Mutex::new(Some(gone)) };
         let (mut features, mut hearts) = (vec![], vec![]);
         let replicas = loaded.into_iter().enumerate().map(|(index, LoadedReplica { model, device })| {
@@ -120,7 +134,7 @@ impl RunningModel {
                 on_lost: Arc::clone(&common.on_lost),
                 faults: common.settings.faults.clone(),
             };
-            start_replica(parts, common.settings.threads, alive.clone())?;
+            start_replica(parts, common.settings.threads, Arc::clone(&alive))?;
         }
         let assistant = Assistant {
             board,
@@ -225,7 +239,7 @@ fn start_assistants(assistant: &Assistant, alive: &Alive) -> Result<(), EngineEr
     // A picture takes some ten milliseconds to prepare, far less than to encode: a few threads keep any device busy.
     let cores = available_parallelism().map_or(2, std::num::NonZero::get);
     for number in 0..(cores / 2).clamp(2, 8) {
-        let (assistant, alive) = (assistant.clone(), alive.clone());
+        let (assistant, alive) = (assistant.clone(), Arc::clone(alive));
         let work = move || {
             assistant.run();
             drop(alive);
