@@ -177,7 +177,7 @@ function renderPrecisions(device) {
   const precisions = device?.precisions ?? Object.keys(PRECISIONS);
   const natural = device ? (device.id === "cpu" ? "f32" : "f16") : null;
   const options = [
-    { value: AUTO, text: natural ? `Automatic (${PRECISIONS[natural]})` : "Automatic (FP16 on a GPU, FP32 on a CPU)" },
+    { value: AUTO, text: natural ? `Automatic (${PRECISIONS[natural]})` : "Automatic (FP16 on GPUs)" },
     ...precisions.map((precision) => ({ value: precision, text: PRECISIONS[precision] ?? precision })),
   ];
   setOptions($("precision"), options, choice.precision ?? AUTO);

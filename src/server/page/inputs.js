@@ -71,7 +71,7 @@ const usesMapping = () => Boolean(task().takes) && kind() === "mapping";
 export const marksRegion = () => Boolean(task().region) || isMarking;
 
 function showTask() {
-  const { about, token, takes, example, region: isAboutRegion } = task();
+  const { about, token, takes, example, region: isAboutRegion, isText } = task();
   setText($("task-about"), about);
   setText($("task-token"), token);
   show($("text-fields"), Boolean(takes));
@@ -82,6 +82,7 @@ function showTask() {
   setText($("text-hint"), takes === "Phrases" ? "One or several, separated by full stops." : "");
   show($("region-fields"), marksRegion());
   setText($("region-hint"), isAboutRegion ? "– drag over the picture" : "– the model sees this part only");
+  show($("scores").parentElement, !isText);
   show($("mark"), !isAboutRegion);
   $("mark").setAttribute("aria-pressed", isMarking);
 }
@@ -118,7 +119,7 @@ export function readSettings() {
   else if (task().takes) settings.text = $("text").value.trim();
   const part = marksRegion() ? region() : null;
   if (part) settings.rectangle = { points: { exterior: [[part.left, part.top], [part.right, part.bottom]], interior: [] } };
-  if ($("scores").checked) settings.scores = true;
+  if ($("scores").checked && !task().isText) settings.scores = true;
   for (const id of FILTERS) {
     if ($(id).value !== "") settings[id] = $(id).valueAsNumber;
   }

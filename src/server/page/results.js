@@ -2,7 +2,7 @@
 
 import { $, make, setText, show } from "./dom.js";
 import { draw, highlight } from "./draw.js";
-import { plural } from "./format.js";
+import { humanise, plural } from "./format.js";
 import { marksRegion, region } from "./inputs.js";
 import { pictureSize } from "./stage.js";
 
@@ -134,7 +134,7 @@ export function summary({ annotation, data }, time) {
   const dropped = Object.entries(data?.dropped_boxes ?? {});
   if (dropped.length) notes.push(`dropped: ${dropped.map(([reason, number]) => `${number} (${REASONS[reason] ?? reason})`).join(", ")}`);
   if (data?.truncated_answers) notes.push(`${plural(data.truncated_answers, "answer")} cut at the most tokens`);
-  return [`${parts.join(", ")} in ${time}`, ...notes].join("; ");
+  return humanise([`${parts.join(", ")} in ${time}`, ...notes].join("; "));
 }
 
 /** @param {string} text @param {"" | "bad" | "busy"} tone */

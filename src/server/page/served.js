@@ -72,8 +72,8 @@ function facts({ model, app, memory: used, requests, latency_ms: times }) {
   const gpus = used.gpus.filter(({ id }) => model.device.split(/, */).includes(id));
   return [
     { name: "Device", value: `${model.device} · ${model.precision}`, more: model.hardware },
-    ...gpus.map((gpu) => ({ name: `Memory of ${gpu.id}`, ...share(gpu.used_bytes, gpu.total_bytes), more: "all programs" })),
-    { name: "Memory", ...share(used.resident_bytes, used.total_bytes), more: `peak ${memory(used.peak_bytes)}` },
+    ...gpus.map((gpu) => ({ name: `Memory of ${gpu.id}`, ...share(gpu.used_bytes, gpu.total_bytes, "all programs") })),
+    { name: "Memory", ...share(used.resident_bytes, used.total_bytes, `peak ${memory(used.peak_bytes ?? 0)}`) },
     {
       name: "Served for",
       value: model.deployed_s === null ? "–" : duration(model.deployed_s),
@@ -93,9 +93,9 @@ function facts({ model, app, memory: used, requests, latency_ms: times }) {
   ];
 }
 
-function share(used, total) {
-  if (!total) return { value: memory(used ?? 0) };
-  return { value: `${memory(used)} of ${memory(total)}`, share: used / total };
+function share(used, total, more) {
+  if (used == null || !total) return { value: used == null ? "–" : memory(used), more };
+  return { value: memory(used), share: used / total, more: `of ${memory(total)} · ${more}` };
 }
 
 function fact({ name, value, more, share: filled }) {

@@ -10,6 +10,7 @@ const GROUNDING = "<CAPTION_TO_PHRASE_GROUNDING>";
  * @property {string} [takes] what its text is, if it takes one; then a class mapping does as well
  * @property {string} [example] such a text
  * @property {boolean} [region] whether it is about a part of the picture
+ * @property {boolean} [isText] whether it finds nothing that could be drawn or scored
  */
 
 /** @type {[string, Task[]][]} */
@@ -37,12 +38,12 @@ export const GROUPS = [
   ]],
   ["Read", [
     { token: "<OCR_WITH_REGION>", name: "Read lines and outline them", about: "A polygon around each line, with its text." },
-    { token: "<OCR>", name: "Read everything", about: "All text of the picture, as its tag." },
+    { token: "<OCR>", name: "Read everything", about: "All text of the picture, as its tag.", isText: true },
   ]],
   ["Describe", [
-    { token: "<CAPTION>", name: "Caption", about: "One sentence, as the picture's tag." },
-    { token: "<DETAILED_CAPTION>", name: "Detailed caption", about: "Two or three sentences, as the picture's tag." },
-    { token: "<MORE_DETAILED_CAPTION>", name: "Longest caption", about: "A paragraph, as the picture's tag." },
+    { token: "<CAPTION>", name: "Caption", about: "One sentence, as the picture's tag.", isText: true },
+    { token: "<DETAILED_CAPTION>", name: "Detailed caption", about: "Two or three sentences, as the picture's tag.", isText: true },
+    { token: "<MORE_DETAILED_CAPTION>", name: "Longest caption", about: "A paragraph, as the picture's tag.", isText: true },
   ]],
 ];
 

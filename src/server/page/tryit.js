@@ -105,6 +105,8 @@ function showAnswer(answer, meta, time) {
   showResult(answer, meta);
   showMeta(meta);
   tell(summary(answer, time));
+  // On a phone the picture is above the button.
+  $("stage").scrollIntoView({ block: "nearest" });
   showPanel();
 }
 
