@@ -9,24 +9,25 @@ use serde_json::json;
 
 use super::args::GenerateArgs;
 use super::error::{CliError, CliResult};
+use super::locate::locate;
 use super::print_line;
 use crate::engine::OpenDevice;
 use crate::florence::answer::PictureSize;
 use crate::florence::image::Picture;
 use crate::florence::{Florence, FlorenceError, Generation, Probe};
 use crate::media::{DecodeOptions, decode};
-use crate::telemetry;
+use crate::telemetry::{self, LogStyle};
 
 /// Pairs that are decoded together.
 const MAX_BATCH: usize = 16;
 
 /// Prints one line for each pair of picture and prompt.
 pub fn run(args: &GenerateArgs) -> CliResult<()> {
-    telemetry::start();
+    telemetry::start(LogStyle::Text);
     let pairs = pair(&args.image, &args.prompt)?;
     let plan = args.model.plan()?;
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
-    let found = crate::cli::locate(&plan)?;
+    let found = locate(&plan.source, false)?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     for batch in pairs.chunks(MAX_BATCH) {
         for generation in answer(&model, batch, args)? {

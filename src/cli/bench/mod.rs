@@ -16,14 +16,15 @@ use self::clock::Timing;
 use self::stages::Bench;
 use super::args::BenchArgs;
 use super::error::{CliError, CliResult};
+use super::locate::locate;
 use super::print_line;
 use crate::engine::{DeviceChoice, OpenDevice};
 use crate::florence::Florence;
-use crate::telemetry::{self, peak_resident_bytes};
+use crate::telemetry::{self, LogStyle, peak_resident_bytes};
 
 /// Times the stages and prints them.
 pub fn run(args: &BenchArgs) -> CliResult<()> {
-    telemetry::start();
+    telemetry::start(LogStyle::Text);
     let threads = args.threads();
     // On a GPU the threads wait more than they work; on a CPU they are what is measured.
     let pool = rayon::ThreadPoolBuilder::new()
@@ -69,7 +70,7 @@ fn measure(args: &BenchArgs, threads: usize) -> CliResult<Report> {
     }
     let start = Instant::now();
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
-    let found = crate::cli::locate(&plan)?;
+    let found = locate(&plan.source, false)?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     let load_s = rounded(start.elapsed().as_secs_f64());
     let rss_loaded_mib = peak_memory_mib();
