@@ -79,7 +79,7 @@ function showTask() {
   show($("mapping-field"), usesMapping());
   setText($("text-label"), takes ?? "");
   $("text").placeholder = example ?? "";
-  setText($("text-hint"), takes === "Phrases" ? "One or several, separated by full stops." : "");
+  setText($("text-hint"), takes === "Phrases" ? "One or several, as in a sentence." : "");
   show($("region-fields"), marksRegion());
   setText($("region-hint"), isAboutRegion ? "– drag over the picture" : "– the model sees this part only");
   show($("scores").parentElement, !isText);

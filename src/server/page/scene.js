@@ -23,7 +23,8 @@ export async function drawScene(number) {
   const objects = pick(random, 3 + Math.floor(random() * 3));
   objects.forEach((object) => paint(context, object, random));
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-  const phrases = objects.map(({ color, shape }) => `${color === "orange" ? "an" : "a"} ${color} ${shape}`).join(". ");
+  const names = objects.map(({ color, shape }) => `${color === "orange" ? "an" : "a"} ${color} ${shape}`);
+  const phrases = `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
   return { file: new File([blob], `example-scene-${number + 1}.png`, { type: "image/png" }), phrases };
 }
 

@@ -16,7 +16,7 @@ const GROUNDING = "<CAPTION_TO_PHRASE_GROUNDING>";
 /** @type {[string, Task[]][]} */
 export const GROUPS = [
   ["Find", [
-    { token: GROUNDING, name: "Find phrases", about: "Boxes around what the phrases name.", takes: "Phrases", example: "a dog. two red cars" },
+    { token: GROUNDING, name: "Find phrases", about: "Boxes around what the phrases name.", takes: "Phrases", example: "a dog and two red cars" },
     { token: "<OD>", name: "Detect objects", about: "Boxes around everything it knows, by category." },
     { token: "<OPEN_VOCABULARY_DETECTION>", name: "Detect what is named", about: "Boxes, or outlines where the model draws them, of one named thing.", takes: "Name", example: "traffic light" },
     { token: "<DENSE_REGION_CAPTION>", name: "Describe regions", about: "Boxes with a short description each." },
