@@ -81,6 +81,19 @@ describe("the choice", () => {
 });
 
 describe("a load", () => {
+  it("that fails once more is told once more", async () => {
+    mock.state.status.failure = UNREACHABLE_HUB;
+    await open();
+    const notice = page.getByRole("alert").filter({ hasText: "Florence-2-base-ft could not be loaded" });
+    assert.match(await notice.innerText(), /connection timed out[^]*Check that this machine reaches the hub/);
+    await notice.getByRole("button", { name: "Dismiss" }).click();
+    await notice.waitFor({ state: "detached" });
+    Object.assign(mock.state.status, { failure: null, loading: { ...DOWNLOADING } });
+    await pill(page, "downloading");
+    Object.assign(mock.state.status, { failure: UNREACHABLE_HUB, loading: null });
+    await notice.waitFor();
+  });
+
   it("shows its steps, amounts, speed and time left", async () => {
     mock.state.status.loading = { ...DOWNLOADING };
     await open();

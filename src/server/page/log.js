@@ -11,6 +11,7 @@ const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"];
 let last = 0;
 let inSight = false;
 let isAsking = false;
+let timer = 0;
 
 export function startLog() {
   const level = $("log-level");
@@ -28,6 +29,7 @@ export function startLog() {
 }
 
 async function ask() {
+  clearTimeout(timer);
   if (isAsking || !inSight) return;
   isAsking = true;
   try {
@@ -36,7 +38,7 @@ async function ask() {
     // The state says that the server does not answer.
   }
   isAsking = false;
-  setTimeout(ask, PAUSE_MS);
+  timer = setTimeout(ask, PAUSE_MS);
 }
 
 function append({ last: newest, lines }) {

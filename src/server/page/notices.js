@@ -24,6 +24,7 @@ let shown = null;
  * @param {Error & {title?: string}} error
  */
 export function notify(about, error) {
+  dismissed.clear();
   own.set(about, { title: error.title ?? "Something went wrong", message: error.message, advice: null });
   renderNotices(shown);
 }
@@ -36,6 +37,8 @@ export function forget(about) {
 /** @param {object} state the page's state */
 export function renderNotices(state) {
   shown = state;
+  // What fails once more is told once more.
+  if (state.status?.loading) dismissed.clear();
   const notices = [...fromState(state), ...own.values()].filter((notice) => !dismissed.has(keyOf(notice)));
   rebuild($("notices"), notices, () => notices.map(card));
 }

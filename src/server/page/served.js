@@ -53,7 +53,7 @@ export function renderServed({ status, reach, isStatic }) {
   setText($("served-name"), model.name);
   setText($("served-cause"), CAUSES[model.cause] ?? "");
   show($("served-cause"), model.cause in CAUSES);
-  setText($("served-source"), [model.custom ? "own checkpoint" : null, model.source].filter(Boolean).join(" · "));
+  setText($("served-source"), [model.custom ? "own checkpoint" : "", model.source === model.name ? "" : model.source].filter(Boolean).join(" · "));
   rebuild($("facts"), facts(status), () => facts(status).map(fact));
   setText($("idle-note"), idleNote(status));
   const isFree = reach === "ok" && !isStatic && !status.stopping;

@@ -21,7 +21,11 @@ export const pictureSize = () => size;
 /** @param {(what: "picture" | "size") => void} onChange */
 export function startStage(onChange) {
   changed = onChange;
-  $("file").addEventListener("change", () => choose($("file").files[0]));
+  $("file").addEventListener("change", () => {
+    choose($("file").files[0]);
+    // The same file may be chosen again.
+    $("file").value = "";
+  });
   $("example").addEventListener("click", showExample);
   $("picture").addEventListener("load", () => setSize($("picture").naturalWidth, $("picture").naturalHeight));
   $("picture").addEventListener("error", () => {
