@@ -20,7 +20,7 @@ use serve_florence_2::engine::Deployment;
 use serve_florence_2::lifecycle::{Lifecycle, LifecycleSettings};
 use serve_florence_2::server::{AppState, Identity, path_prefix, router, serve};
 use serve_florence_2::session::{Session, SessionSettings};
-use serve_florence_2::telemetry;
+use serve_florence_2::telemetry::{self, LogStyle};
 use tokio::net::TcpListener;
 
 use fake_engine::FakeEngine;
@@ -40,7 +40,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    telemetry::start();
+    telemetry::start(LogStyle::for_serving());
     match run(&Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -68,7 +68,7 @@ async fn run(arguments: &Arguments) -> std::io::Result<()> {
         true => router.layer(from_fn_with_state(forgetful, forget_after_failure)),
         false => router,
     };
-    tracing::info!("listening on http://{}", listener.local_addr()?);
+    tracing::info!(target: "serve_florence_2", "listening on http://{}", listener.local_addr()?);
     let ended = async { tokio::signal::ctrl_c().await.unwrap_or(()) };
     serve(listener, router, ended).await
 }

@@ -101,7 +101,8 @@ fn wait_for_address(mut log: BufReader<ChildStderr>) -> io::Result<String> {
             return Err(io::Error::other(format!("the server ended before it listened:\n{seen}")));
         }
         if let Some((_, address)) = line.split_once("listening on http://") {
-            let url = format!("http://{}", address.trim());
+            // The log may be one for programs, where a quote follows.
+            let url = format!("http://{}", address.split(['"', '\n']).next().unwrap_or_default());
             std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
             return Ok(url);
         }

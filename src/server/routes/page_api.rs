@@ -14,7 +14,7 @@ use super::super::state::AppState;
 use crate::engine::{Deployment, DeviceChoice, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
 use crate::lifecycle::{Cause, DeployError};
 use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
-use crate::telemetry::{peak_resident_bytes, resident_bytes, total_memory_bytes};
+use crate::telemetry::{log_tail, peak_resident_bytes, resident_bytes, total_memory_bytes};
 
 /// `GET /api/status`.
 pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value> {
@@ -229,5 +229,7 @@ pub(in crate::server) struct LogQuery {
 
 /// `GET /api/log`.
 pub(in crate::server) async fn log(Query(query): Query<LogQuery>) -> Json<Value> {
-    Json(json!({"last": query.after, "lines": []}))
+    let lines = log_tail().after(query.after);
+    let last = lines.last().map_or(query.after, |line| line.seq);
+    Json(json!({"last": last, "lines": lines}))
 }

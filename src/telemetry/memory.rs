@@ -1,0 +1,26 @@
+//! What the process takes of the machine's memory, as the kernel tells it.
+
+/// Memory that this process holds, in bytes, where the system tells.
+pub fn resident_bytes() -> Option<u64> {
+    read_memory("VmRSS:")
+}
+
+/// The most that it ever held.
+pub fn peak_resident_bytes() -> Option<u64> {
+    read_memory("VmHWM:")
+}
+
+/// Memory that the machine has.
+pub fn total_memory_bytes() -> Option<u64> {
+    read_kib("/proc/meminfo", "MemTotal:")
+}
+
+fn read_memory(field: &str) -> Option<u64> {
+    read_kib("/proc/self/status", field)
+}
+
+fn read_kib(file: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(file).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
