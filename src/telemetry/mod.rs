@@ -6,10 +6,12 @@
 //! taken out. People at a terminal, and those who run a command, get [`readable`] lines instead.
 //!
 //! Code says what it has to say through `tracing`; a few things have functions of their own: [`progress`],
-//! [`progress_bytes`], [`report_fatal`]. The last records are kept for the page, see [`log_tail`].
+//! [`progress_bytes`], [`report_fatal`]. The last records are kept for the page, see [`log_tail`]. What is counted and timed
+//! all over the program is a [`Histogram`].
 
 mod clock;
 mod fatal;
+mod histogram;
 mod json;
 mod layer;
 mod level;
@@ -23,6 +25,7 @@ mod secrets;
 mod tail;
 
 pub use fatal::report_fatal;
+pub use histogram::{Histogram, HistogramSnapshot};
 pub use memory::{peak_resident_bytes, resident_bytes, total_memory_bytes};
 pub use output::LogStyle;
 pub use progress::{DEPLOYED, DEPLOYING, ProgressPace, STARTED, byte_label, progress, progress_bytes};
