@@ -25,6 +25,6 @@ pub(in crate::server) async fn show(RawQuery(query): RawQuery) -> Response {
     (headers, Html(PAGE)).into_response()
 }
 
-fn is_ping(query: &str) -> bool {
+pub(in crate::server) fn is_ping(query: &str) -> bool {
     query.split('&').any(|pair| matches!(pair, "ping=true" | "ping=True" | "ping=1"))
 }
