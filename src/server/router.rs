@@ -30,7 +30,10 @@ pub fn path_prefix() -> Option<String> {
 pub fn router(state: AppState, prefix: Option<&str>) -> Router {
     let routes = uploads().merge(videos()).merge(information()).merge(page()).merge(runs()).merge(probes());
     let routes = match prefix {
-        Some(prefix) => Router::new().nest(prefix, routes).merge(probes()),
+        // The page is also where its address ends with a slash.
+        Some(prefix) => {
+            Router::new().nest(prefix, routes).route(&format!("{prefix}/"), get(page::show)).merge(probes())
+        }
         None => routes,
     };
     routes
@@ -86,6 +89,7 @@ fn information() -> Router<AppState> {
 fn page() -> Router<AppState> {
     Router::new()
         .route("/", get(page::show))
+        .route("/page/{name}", get(page::file))
         .route("/api/status", get(page_api::status))
         .route("/api/models", get(page_api::models))
         .route("/api/devices", get(page_api::devices))
