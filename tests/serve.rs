@@ -51,7 +51,8 @@ impl Server {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
             if let Some((_, address)) = line.split_once("listening on http://") {
-                break address.trim().to_owned();
+                // The line is JSON, and goes on.
+                break address.split(['"', '\n']).next().unwrap().to_owned();
             }
         };
         // Somebody has to read the rest, or the server would wait for it.

@@ -15,14 +15,14 @@ use crate::florence::answer::PictureSize;
 use crate::florence::image::Picture;
 use crate::florence::{Florence, FlorenceError, Generation, Probe};
 use crate::media::{DecodeOptions, decode};
-use crate::telemetry;
+use crate::telemetry::{self, LogStyle};
 
 /// Pairs that are decoded together.
 const MAX_BATCH: usize = 16;
 
 /// Prints one line for each pair of picture and prompt.
 pub fn run(args: &GenerateArgs) -> CliResult<()> {
-    telemetry::start();
+    telemetry::start(LogStyle::Text);
     let pairs = pair(&args.image, &args.prompt)?;
     let plan = args.model.plan()?;
     let device = OpenDevice::open(&plan.devices, plan.precision)?;

@@ -14,11 +14,11 @@ use crate::florence::image::Picture;
 use crate::media::{DecodeOptions, decode, draw_labelled_boxes, is_picture_name};
 use crate::session::{BOX_SUFFIX, Inquiry, POLYGON_SUFFIX, Session, SessionSettings};
 use crate::supervisely::{Annotation, InferenceSettings};
-use crate::telemetry;
+use crate::telemetry::{self, LogStyle};
 
 /// Writes `<file name>.json` for each picture. A picture that fails is reported at the end and stops no other.
 pub fn run(args: &PredictArgs) -> CliResult<()> {
-    telemetry::start();
+    telemetry::start(LogStyle::Text);
     let inquiry = inquiry(args)?;
     let pictures = list_pictures(&args.inputs)?;
     let plan = args.model.plan()?;

@@ -13,7 +13,7 @@ use crate::engine::{DeviceChoice, ModelEngine, ModelPlan, OpenDevice};
 use crate::lifecycle::{Lifecycle, Start};
 use crate::server::{AppState, Identity, path_prefix, router, serve};
 use crate::session::Session;
-use crate::telemetry;
+use crate::telemetry::{self, LogStyle};
 
 /// How long answers that say that a device is lost may take to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -23,7 +23,11 @@ const INTERRUPTED: i32 = 130;
 
 /// Serves until it is asked to end, or a device stops working, which is an error.
 pub fn run(args: &ServeArgs) -> CliResult<()> {
-    telemetry::start();
+    telemetry::start(LogStyle::Platform);
+    run_until_asked(args).inspect_err(|error| telemetry::report_fatal("The server stopped", &error.to_string()))
+}
+
+fn run_until_asked(args: &ServeArgs) -> CliResult<()> {
     let plan = args.model.plan()?;
     check_devices(&plan)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

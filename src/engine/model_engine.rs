@@ -21,8 +21,9 @@ use super::request::{Stage, StageCell};
 use super::running::{Common, RunningModel};
 use super::settings::{EngineSettings, ModelPlan};
 use super::stats::{Counters, Stats};
-use super::{BoxFuture, Deployment, Engine, EngineError, LoadStep, Reply, Request, ServedModel};
+use super::{Amount, BoxFuture, Deployment, Engine, EngineError, LoadStep, Reply, Request, ServedModel};
 use crate::models::{ModelFiles, ModelSource};
+use crate::telemetry::{BytePace, progress_bytes};
 
 /// Longest that freezing or unloading waits for answers under way.
 const MAX_FAREWELL: Duration = Duration::from_secs(60);
@@ -318,11 +319,18 @@ impl Inner {
     /// Shows how far a load is, and logs where a new step begins.
     fn teller(self: &Arc<Self>, model_name: String) -> Arc<dyn Fn(LoadStep) + Send + Sync> {
         let inner = Arc::clone(self);
-        let known = Mutex::new(None);
+        let told = Mutex::new((None, BytePace::default()));
         Arc::new(move |step: LoadStep| {
-            let kind = discriminant(&step);
-            if known.lock().unwrap_or_else(PoisonError::into_inner).replace(kind) != Some(kind) {
-                tracing::info!(model = model_name, "{step}");
+            {
+                let (kind, pace) = &mut *told.lock().unwrap_or_else(PoisonError::into_inner);
+                if kind.replace(discriminant(&step)) != Some(discriminant(&step)) {
+                    tracing::info!(model = model_name, "{step}");
+                }
+                if let LoadStep::Downloading(Amount { done_bytes, total_bytes }) = step
+                    && pace.is_due(done_bytes, total_bytes)
+                {
+                    progress_bytes(&format!("Downloading {model_name}"), done_bytes, total_bytes);
+                }
             }
             let loading = Loading { model_name: model_name.clone(), step };
             inner.deployment.send_modify(|deployment| {

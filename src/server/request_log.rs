@@ -8,14 +8,28 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 /// Routes that are asked every few seconds by machines; their lines would bury the others.
-const PROBES: [&str; 5] = ["/livez", "/is_alive", "/is_running", "/readyz", "/is_ready"];
+const POLLED: [&str; 10] = [
+    "/livez",
+    "/is_alive",
+    "/is_running",
+    "/readyz",
+    "/is_ready",
+    "/metrics",
+    "/api/status",
+    "/api/log",
+    "/get_inference_progress",
+    "/get_inference_status",
+];
 
 /// Logs the request when it is answered, or when its client has gone away.
 pub(super) async fn log_request(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_ping = request.uri().query().is_some_and(|query| query.contains("ping="));
     let mut line = Line {
         method: request.method().clone(),
         // Without the query, which may hold anything.
-        path: request.uri().path().to_owned(),
+        path: path.to_owned(),
+        is_polled: is_ping || POLLED.iter().any(|polled| path.ends_with(polled)),
         started: Instant::now(),
         status: None,
     };
@@ -28,6 +42,7 @@ pub(super) async fn log_request(request: Request, next: Next) -> Response {
 struct Line {
     method: Method,
     path: String,
+    is_polled: bool,
     started: Instant,
     status: Option<StatusCode>,
 }
@@ -35,12 +50,13 @@ struct Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let Self { method, path, .. } = self;
-        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let probe = PROBES.iter().any(|probe| path.ends_with(probe));
+        // Milliseconds, by the platform's name for them.
+        #[expect(non_snake_case, reason = "the platform's name for it")]
+        let responseTime = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match self.status.map(|status| status.as_u16()) {
-            None => tracing::info!(%method, ?path, elapsed_ms, "client went away"),
-            Some(status) if probe => tracing::debug!(%method, ?path, status, elapsed_ms, "request"),
-            Some(status) => tracing::info!(%method, ?path, status, elapsed_ms, "request"),
+            None => tracing::info!(responseTime, "{method} {path}: the client went away"),
+            Some(status) if self.is_polled => tracing::debug!(responseTime, "{method} {path} {status}"),
+            Some(status) => tracing::info!(responseTime, "{method} {path} {status}"),
         }
     }
 }

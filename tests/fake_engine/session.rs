@@ -20,7 +20,7 @@ use serve_florence_2::engine::Deployment;
 use serve_florence_2::lifecycle::{Lifecycle, LifecycleSettings};
 use serve_florence_2::server::{AppState, Identity, path_prefix, router, serve};
 use serve_florence_2::session::{Session, SessionSettings};
-use serve_florence_2::telemetry;
+use serve_florence_2::telemetry::{self, LogStyle};
 use tokio::net::TcpListener;
 
 use fake_engine::FakeEngine;
@@ -40,7 +40,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    telemetry::start();
+    telemetry::start(LogStyle::Text);
     match run(&Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -101,7 +101,7 @@ fn wait_for_address(mut log: BufReader<ChildStderr>) -> io::Result<String> {
             return Err(io::Error::other(format!("the server ended before it listened:\n{seen}")));
         }
         if let Some((_, address)) = line.split_once("listening on http://") {
-            let url = format!("http://{}", address.trim());
+            let url = format!("http://{}", address.split(['"', '\n']).next().unwrap_or_default());
             std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
             return Ok(url);
         }

@@ -19,11 +19,11 @@ use super::error::{CliError, CliResult};
 use super::print_line;
 use crate::engine::{DeviceChoice, OpenDevice};
 use crate::florence::Florence;
-use crate::telemetry::{self, peak_resident_bytes};
+use crate::telemetry::{self, LogStyle, peak_resident_bytes};
 
 /// Times the stages and prints them.
 pub fn run(args: &BenchArgs) -> CliResult<()> {
-    telemetry::start();
+    telemetry::start(LogStyle::Text);
     let threads = args.threads();
     // On a GPU the threads wait more than they work; on a CPU they are what is measured.
     let pool = rayon::ThreadPoolBuilder::new()

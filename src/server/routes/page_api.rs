@@ -14,7 +14,7 @@ use super::super::state::AppState;
 use crate::engine::{Deployment, DeviceChoice, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
 use crate::lifecycle::{Cause, DeployError};
 use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
-use crate::telemetry::{peak_resident_bytes, resident_bytes, total_memory_bytes};
+use crate::telemetry::{available_memory_bytes, lines_after, peak_resident_bytes, resident_bytes, total_memory_bytes};
 
 /// `GET /api/status`.
 pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value> {
@@ -142,7 +142,7 @@ pub(in crate::server) async fn devices(State(app): State<AppState>) -> Json<Valu
     let cpu = json!({
         "id": "cpu",
         "name": OpenDevice::cpu_name(),
-        "used_bytes": Value::Null,
+        "used_bytes": total_memory_bytes().zip(available_memory_bytes()).map(|(total, free)| total.saturating_sub(free)),
         "total_bytes": total_memory_bytes(),
         "precisions": ["f32"],
     });
@@ -229,5 +229,6 @@ pub(in crate::server) struct LogQuery {
 
 /// `GET /api/log`.
 pub(in crate::server) async fn log(Query(query): Query<LogQuery>) -> Json<Value> {
-    Json(json!({"last": query.after, "lines": []}))
+    let (lines, last) = lines_after(query.after);
+    Json(json!({"last": last, "lines": lines}))
 }
