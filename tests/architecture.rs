@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&str; 10] =
     ["cli", "server", "lifecycle", "session", "supervisely", "tracking", "media", "engine", "models", "florence"];
 /// Used by all, using none.
-const LEAVES: [&str; 1] = ["telemetry"];
+const LEAVES: [&str; 2] = ["telemetry", "outgoing"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

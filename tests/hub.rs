@@ -1,102 +1,273 @@
-//! Fetching a published checkpoint, from a hub on loopback that serves a tiny one under its name.
+//! Fetching a published checkpoint from a hub on loopback that serves a tiny one under its name, and everything that
+//! may go wrong on the way.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+#[path = "hub/server.rs"]
+mod server;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-/// What the real hub calls a state of a repository.
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+use serve_florence_2::models::{
+    DownloadRecord, HubSettings, LocateStep, Locating, Location, ModelError, ModelFolders, ModelSource,
+};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
-/// A hub with one repository, which holds no safetensors.
-struct Hub {
-    endpoint: String,
-    asked: Arc<Mutex<Vec<String>>>,
+use server::{Faults, Hub, REPOSITORY};
+
+const NAME: &str = "Florence-2-base";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A file of the tiny checkpoint that the hub serves as a large one.
+const LARGE_FILE: &str = "pytorch_model.bin";
+
+/// A machine with nothing on it.
+struct Machine {
+    folder: TempDir,
+    folders: ModelFolders,
 }
 
-impl Hub {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(vec![]));
-        let log = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let log = Arc::clone(&log);
-                std::thread::spawn(move || serve(&stream, &log));
-            }
-        });
-        Self { endpoint, asked }
+impl Machine {
+    fn new(hub: &Hub) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = HubSettings {
+            endpoint: hub.endpoint.clone(),
+            token: Some("hf_a-token".to_owned()),
+            cache: folder.path().join("hub"),
+            is_offline: false,
+        };
+        let folders =
+            ModelFolders { downloads: folder.path().join("downloads"), image: vec![folder.path().join("image")], hub };
+        Self { folder, folders }
     }
 
-    fn transfers(&self) -> usize {
-        self.asked.lock().unwrap().iter().filter(|line| line.starts_with("GET")).count()
+    fn locate(&self) -> Result<PathBuf, ModelError> {
+        self.locate_with(false, &CancellationToken::new(), &|_| {})
+    }
+
+    fn update(&self) -> Result<PathBuf, ModelError> {
+        self.locate_with(true, &CancellationToken::new(), &|_| {})
+    }
+
+    fn locate_with(
+        &self,
+        update: bool,
+        cancel: &CancellationToken,
+        tell: &(dyn Fn(LocateStep) + Sync),
+    ) -> Result<PathBuf, ModelError> {
+        let found = source().locate(&Locating { folders: &self.folders, update, tell, cancel })?;
+        Ok(PathBuf::from(found.files.location()))
+    }
+
+    fn downloaded(&self) -> PathBuf {
+        self.folders.downloads.join(NAME)
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.folders.downloads.join(format!(".{NAME}.partial"))
     }
 }
 
-fn serve(mut stream: &TcpStream, log: &Mutex<Vec<String>>) {
-    let mut reader = BufReader::new(stream);
-    let mut request = String::new();
-    while reader.read_line(&mut request).is_ok_and(|length| length > 0) {
-        let mut line = String::new();
-        while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-            line.clear();
-        }
-        let mut words = request.split(' ');
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        log.lock().unwrap().push(format!("{method} {path}"));
-        let file = path.strip_prefix("/microsoft/Florence-2-base/resolve/main/");
-        let content =
-            file.and_then(|file| std::fs::read(checkpoint().join(file)).ok().filter(|_| file != "model.safetensors"));
-        let body = content.as_deref().unwrap_or_default();
-        let status = if content.is_some() { "200 OK" } else { "404 Not Found\r\nx-error-code: EntryNotFound" };
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"{}\"\r\nx-repo-commit: {COMMIT}\r\n\r\n",
-            body.len(),
-            file.unwrap_or_default().replace('.', "-")
-        );
-        let body = if method == "HEAD" { &[][..] } else { body };
-        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).is_err() {
-            return;
-        }
-        request.clear();
+fn source() -> ModelSource {
+    ModelSource::choose(Some(NAME), None).unwrap()
+}
+
+fn copy_checkpoint(target: &Path) {
+    std::fs::create_dir_all(target).unwrap();
+    for file in std::fs::read_dir(server::checkpoint()).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), target.join(file.file_name())).unwrap();
     }
-}
-
-fn checkpoint() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/tiny_a/original")
-}
-
-fn generate(home: &Path, endpoint: &str) -> Output {
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/images/scene_a.png");
-    Command::new(env!("CARGO_BIN_EXE_serve-florence-2"))
-        .args(["generate", "--model", "florence-2-BASE", "--prompt", "<OD>", "--max-new-tokens", "8", "--image"])
-        .arg(picture)
-        .env("HF_ENDPOINT", endpoint)
-        .env("HF_HOME", home)
-        .env("HOME", home)
-        .env_remove("APPS_CACHE_DIR")
-        .env_remove("HF_HUB_OFFLINE")
-        .output()
-        .unwrap()
 }
 
 #[test]
 fn a_checkpoint_is_fetched_once_and_found_again() {
-    let home = tempfile::tempdir().unwrap();
-    let hub = Hub::start();
-    let first = generate(home.path(), &hub.endpoint);
-    let log = String::from_utf8(first.stderr).unwrap();
-    assert!(first.status.success(), "{log}");
-    assert!(log.contains("fetching pytorch_model.bin"), "{log}");
-    let transfers = hub.transfers();
-    assert!(transfers >= 4, "{transfers}");
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    assert_eq!(source().location(&machine.folders), Location::Hub);
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+    assert_eq!(hub.take_sent_bytes(), hub.total_bytes());
+    let record = DownloadRecord::read(&machine.downloaded()).unwrap();
+    assert_eq!((record.repository.as_str(), record.files.len()), (REPOSITORY, 4));
+    assert_eq!(record.check(&machine.downloaded()), None);
+    assert!(!machine.partial().exists());
 
-    // Nobody listens there.
-    let again = generate(home.path(), "http://127.0.0.1:9");
+    let asked = hub.asked().len();
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+    assert_eq!(source().location(&machine.folders), Location::Disk);
+    assert_eq!(hub.asked().len(), asked, "nobody was asked");
+}
+
+#[test]
+fn the_token_is_for_the_hub_and_not_for_where_it_leads() {
+    let hub = Hub::start(Faults::default());
+    Machine::new(&hub).locate().unwrap();
+    let asked = hub.asked();
+    let elsewhere: Vec<_> = asked.iter().filter(|asked| asked.line.contains("/store/")).collect();
+    assert!(!elsewhere.is_empty() && elsewhere.iter().all(|asked| !asked.has_token));
+    assert!(asked.iter().filter(|asked| !asked.line.contains("/store/")).all(|asked| asked.has_token));
+}
+
+#[test]
+fn downloads_go_before_the_image_and_that_before_the_hubs_own_cache() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    let cached = machine.folder.path().join("hub/models--microsoft--Florence-2-base");
+    copy_checkpoint(&cached.join("snapshots/abc"));
+    std::fs::create_dir(cached.join("refs")).unwrap();
+    std::fs::write(cached.join("refs/main"), "abc").unwrap();
+    assert_eq!(machine.locate(), Ok(cached.join("snapshots/abc")));
+    let image = machine.folder.path().join("image").join(NAME);
+    copy_checkpoint(&image);
+    assert_eq!(machine.locate(), Ok(image.clone()));
+    assert_eq!(source().location(&machine.folders), Location::Image);
+    copy_checkpoint(&machine.downloaded());
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+    std::fs::remove_file(machine.downloaded().join("tokenizer.json")).unwrap();
+    assert_eq!(machine.locate(), Ok(image), "a folder without a file is none");
+    assert!(hub.asked().is_empty());
+}
+
+#[test]
+fn a_connection_that_breaks_costs_what_it_had_not_sent() {
+    let hub = Hub::start(Faults { cuts: (3, 64 << 10), refusals: 2, ..Faults::default() });
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap();
+    assert_eq!(hub.take_sent_bytes(), hub.total_bytes());
+    assert_eq!(std::fs::read(machine.downloaded().join(LARGE_FILE)).unwrap(), hub.file(LARGE_FILE));
+}
+
+#[test]
+fn what_comes_with_another_hash_is_thrown_away() {
+    let hub = Hub::start(Faults { wrong_hash: true, ..Faults::default() });
+    let machine = Machine::new(&hub);
+    let error = machine.locate().unwrap_err().to_string();
+    assert!(error.contains("SHA-256") && error.contains(NAME) && !error.contains('\n'), "{error}");
+    assert!(!machine.downloaded().exists());
+    hub.set_faults(Faults::default());
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+}
+
+#[test]
+fn a_download_can_be_broken_off_and_goes_on_where_it_was() {
+    let hub = Hub::start(Faults { pause: Duration::from_millis(30), ..Faults::default() });
+    let machine = Machine::new(&hub);
+    let cancel = CancellationToken::new();
+    let total = hub.total_bytes();
+    let stop = cancel.clone();
+    let tell = move |step| match step {
+        LocateStep::Downloading { done_bytes, total_bytes } => {
+            assert_eq!(total_bytes, total);
+            if done_bytes > total / 3 {
+                stop.cancel();
+            }
+        }
+        _ => {}
+    };
+    assert_eq!(machine.locate_with(false, &cancel, &tell), Err(ModelError::Cancelled));
+    assert!(!machine.downloaded().exists());
+    hub.take_sent_bytes();
+    hub.set_faults(Faults::default());
+    machine.locate().unwrap();
+    assert!(hub.take_sent_bytes() < total * 4 / 5, "what was there was not sent again");
+}
+
+#[test]
+fn an_update_fetches_what_has_changed() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap();
+    hub.take_sent_bytes();
+    machine.update().unwrap();
+    assert_eq!(hub.take_sent_bytes(), 0, "the hub has nothing newer");
+
+    let config = [hub.file("config.json"), b"\n".to_vec()].concat();
+    hub.change("config.json", config.clone());
+    machine.locate().unwrap();
+    assert_eq!(hub.take_sent_bytes(), 0, "nobody asked for it");
+    assert_eq!(machine.update(), Ok(machine.downloaded()));
+    assert_eq!(hub.take_sent_bytes(), config.len() as u64, "the other files are the same");
+    assert_eq!(std::fs::read(machine.downloaded().join("config.json")).unwrap(), config);
+    assert_eq!(DownloadRecord::read(&machine.downloaded()).unwrap().check(&machine.downloaded()), None);
+}
+
+#[test]
+fn without_a_hub_the_present_files_are_used() {
+    let hub = Hub::start(Faults::default());
+    let mut machine = Machine::new(&hub);
+    machine.folders.hub.is_offline = true;
+    let error = machine.locate().unwrap_err().to_string();
+    assert!(error.contains("HF_HUB_OFFLINE") && error.contains("--weights"), "{error}");
+    assert!(hub.asked().is_empty());
+    copy_checkpoint(&machine.downloaded());
+    assert_eq!(machine.update(), Ok(machine.downloaded()));
+    machine.folders.hub = HubSettings { endpoint: "http://127.0.0.1:9".to_owned(), ..HubSettings::default() };
+    assert_eq!(machine.update(), Ok(machine.downloaded()));
+}
+
+fn program(machine: &Machine, hub: &Hub, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serve-florence-2"));
+    command
+        .args(arguments)
+        .env("HF_ENDPOINT", &hub.endpoint)
+        .env("APPS_CACHE_DIR", &machine.folders.downloads)
+        .env("HOME", machine.folder.path())
+        .env_remove("HF_HOME")
+        .env_remove("HF_HUB_OFFLINE")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "it did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn end(child: Child) -> Output {
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_killed_download_goes_on_where_it_was() {
+    let hub = Hub::start(Faults { pause: Duration::from_millis(30), ..Faults::default() });
+    let machine = Machine::new(&hub);
+    let total = hub.total_bytes();
+    let mut child = program(&machine, &hub, &["download", NAME]).spawn().unwrap();
+    let bytes_here = || {
+        let files = std::fs::read_dir(machine.partial()).into_iter().flatten();
+        files.map(|file| file.unwrap().metadata().map_or(0, |metadata| metadata.len())).sum::<u64>()
+    };
+    wait_for(|| bytes_here() > total / 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    hub.take_sent_bytes();
+    hub.set_faults(Faults::default());
+    let again = end(program(&machine, &hub, &["download", "florence-2-BASE"]).spawn().unwrap());
     assert!(again.status.success(), "{again:?}");
-    assert_eq!(first.stdout, again.stdout);
+    let sent = hub.take_sent_bytes();
+    assert!(sent * 100 <= total * 55, "{sent} of {total} bytes were sent again");
+
+    let verified = end(program(&machine, &hub, &["verify", machine.downloaded().to_str().unwrap()]).spawn().unwrap());
+    assert!(verified.status.success(), "{verified:?}");
+    std::fs::write(machine.downloaded().join("tokenizer.json"), "{}").unwrap();
+    let broken = end(program(&machine, &hub, &["verify", machine.downloaded().to_str().unwrap()]).spawn().unwrap());
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(String::from_utf8(broken.stderr).unwrap().contains("tokenizer.json"));
+}
+
+#[test]
+fn two_processes_fetch_once() {
+    let hub = Hub::start(Faults { pause: Duration::from_millis(5), ..Faults::default() });
+    let machine = Machine::new(&hub);
+    let children = [0, 1].map(|_| program(&machine, &hub, &["download", NAME]).spawn().unwrap());
+    for child in children {
+        let output = end(child);
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(hub.take_sent_bytes(), hub.total_bytes());
 }

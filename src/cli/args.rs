@@ -36,8 +36,12 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Read generated text on stdin and print what it means.
     Parse(ParseArgs),
-    /// List the published models.
+    /// List the published models and where each one is.
     Models,
+    /// Fetch a published model, so that it is there when a server starts.
+    Download(DownloadArgs),
+    /// Check that a folder holds a checkpoint that works.
+    Verify(VerifyArgs),
     /// Time the stages of the model.
     Bench(BenchArgs),
 }
@@ -212,6 +216,24 @@ pub struct PredictArgs {
     /// Also write each picture with its boxes drawn, as FILENAME.png beside FILENAME.json
     #[arg(long)]
     pub draw: bool,
+}
+
+/// Options of `download`.
+#[derive(Debug, Args)]
+pub struct DownloadArgs {
+    /// Name of a published model, or all
+    pub model: String,
+    /// Ask the hub for newer files although there are some here
+    #[arg(long)]
+    pub update: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folder of a checkpoint
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Options of `generate`.

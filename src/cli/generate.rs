@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::args::GenerateArgs;
 use super::error::{CliError, CliResult};
+use super::locate::locate;
 use super::print_line;
 use crate::engine::OpenDevice;
 use crate::florence::answer::PictureSize;
@@ -26,7 +27,7 @@ pub fn run(args: &GenerateArgs) -> CliResult<()> {
     let pairs = pair(&args.image, &args.prompt)?;
     let plan = args.model.plan()?;
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
-    let found = crate::cli::locate(&plan)?;
+    let found = locate(&plan.source, false)?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     for batch in pairs.chunks(MAX_BATCH) {
         for generation in answer(&model, batch, args)? {

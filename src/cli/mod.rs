@@ -5,12 +5,15 @@
 
 mod args;
 mod bench;
+mod download;
 mod error;
 mod generate;
 mod list;
+mod locate;
 mod parse;
 mod predict;
 mod serve;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -46,6 +49,8 @@ fn dispatch(command: Command) -> CliResult<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Models => list::run(),
+        Command::Download(args) => download::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }
@@ -77,13 +82,4 @@ fn print_line(line: &str) -> CliResult<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Failed(error.to_string())),
         _ => Ok(()),
     }
-}
-
-/// The files of a model, fetched if they are not on this machine.
-fn locate(plan: &crate::engine::ModelPlan) -> CliResult<crate::models::ModelFiles> {
-    let tell = |step| tracing::info!("{step:?}");
-    let cancel = tokio_util::sync::CancellationToken::new();
-    let folders = crate::models::ModelFolders::from_env();
-    let how = crate::models::Locating { folders: &folders, update: false, tell: &tell, cancel: &cancel };
-    Ok(plan.source.locate(&how)?)
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::PredictArgs;
 use super::error::{CliError, CliResult};
+use super::locate::locate;
 use crate::engine::{Engine, EngineSettings, ModelEngine};
 use crate::florence::image::Picture;
 use crate::media::{DecodeOptions, decode, draw_labelled_boxes, is_picture_name};
@@ -23,7 +24,7 @@ pub fn run(args: &PredictArgs) -> CliResult<()> {
     let pictures = list_pictures(&args.inputs)?;
     let plan = args.model.plan()?;
     // Here a missing model can still be told from a broken one.
-    crate::cli::locate(&plan)?;
+    locate(&plan.source, false)?;
     std::fs::create_dir_all(&args.output)
         .map_err(|error| CliError::Usage(format!("cannot write to {}: {error}", args.output.display())))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

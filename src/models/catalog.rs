@@ -9,6 +9,9 @@ use super::error::ModelError;
 /// What every command means when no model is named; the row that the app's page preselects.
 pub const DEFAULT_MODEL: &str = "Florence-2-large";
 
+/// The newest state of a repository.
+pub(super) const DEFAULT_REVISION: &str = "main";
+
 /// The file, part of the program.
 const MODELS_JSON: &str = include_str!("../../models.json");
 
@@ -25,6 +28,8 @@ pub struct CatalogEntry {
     pub name: String,
     /// Its repository on the hub, such as `microsoft/Florence-2-large`.
     pub repository: String,
+    /// The state of the repository: a branch, a tag or a commit. The row may pin it.
+    pub revision: String,
     /// The whole row, as clients are shown it.
     pub row: Value,
 }
@@ -38,6 +43,7 @@ struct Row {
 struct Meta {
     model_name: String,
     model_files: ModelFiles,
+    revision: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,8 +77,9 @@ impl Catalog {
     pub fn embedded() -> Self {
         let rows: Vec<Value> = serde_json::from_str(MODELS_JSON).unwrap_or_default();
         let entry = |row: Value| {
-            let Meta { model_name, model_files } = serde_json::from_value::<Row>(row.clone()).ok()?.meta;
-            Some(CatalogEntry { name: model_name, repository: model_files.checkpoint, row })
+            let Meta { model_name, model_files, revision } = serde_json::from_value::<Row>(row.clone()).ok()?.meta;
+            let revision = revision.unwrap_or_else(|| DEFAULT_REVISION.to_owned());
+            Some(CatalogEntry { name: model_name, repository: model_files.checkpoint, revision, row })
         };
         Self { entries: rows.into_iter().filter_map(entry).collect() }
     }

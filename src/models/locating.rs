@@ -2,16 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-/// Where weights may lie.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ModelFolders {}
-
-impl ModelFolders {
-    /// What the environment says.
-    pub fn from_env() -> Self {
-        Self {}
-    }
-}
+use super::folders::ModelFolders;
 
 /// How far looking for a model's files, or fetching them, has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +23,7 @@ pub enum LocateStep {
 }
 
 /// How to look.
+#[derive(Clone, Copy)]
 pub struct Locating<'a> {
     /// Where.
     pub folders: &'a ModelFolders,

@@ -3,6 +3,7 @@
 mod catalog;
 mod demo;
 mod error;
+mod folders;
 mod hub;
 mod locating;
 mod random;
@@ -11,6 +12,8 @@ mod source;
 pub use catalog::{Catalog, CatalogEntry, DEFAULT_MODEL};
 pub use demo::DEMO_MODEL;
 pub use error::ModelError;
-pub use locating::{LocateStep, Locating, ModelFolders};
+pub use folders::{HubSettings, ModelFolders};
+pub use hub::{DownloadRecord, FileRecord, sha256_of};
+pub use locating::{LocateStep, Locating};
 pub use random::RandomSize;
-pub use source::{ModelFiles, ModelSource};
+pub use source::{Location, ModelFiles, ModelSource};

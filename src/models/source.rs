@@ -2,18 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::catalog::{Catalog, DEFAULT_MODEL};
+use super::catalog::{Catalog, DEFAULT_MODEL, DEFAULT_REVISION};
 use super::demo::{self, DEMO_MODEL};
 use super::error::ModelError;
-use super::hub;
+use super::folders::ModelFolders;
+use super::hub::{Fetch, FetchError, is_complete};
 use super::locating::{LocateStep, Locating};
 use super::random::RandomSize;
 use crate::florence::{CheckpointFiles, PICKLE_FILE, SAFETENSORS_FILE, config};
-
-/// Where the platform keeps what apps download, across restarts.
-const APPS_CACHE_VARIABLE: &str = "APPS_CACHE_DIR";
-/// Where the original app's image keeps its checkpoints, below the home folder.
-const ORIGINAL_IMAGE_FOLDER: &str = ".cache/supervisely/checkpoints";
 
 /// A model as a user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,34 +80,92 @@ impl ModelSource {
         }
     }
 
-    /// Finds the files on this machine, or fetches them from the hub, telling `progress` about each step.
+    /// Finds the files on this machine, or fetches them from the hub.
     ///
     /// # Errors
-    /// They are not here and cannot be fetched.
+    /// They are not here and cannot be fetched, or it was cancelled.
     pub fn locate(&self, how: &Locating<'_>) -> Result<ModelFiles, ModelError> {
         let (files, origin, custom) = match self {
             Self::Demo => (demo::files(), DEMO_MODEL.to_owned(), false),
             Self::Random(size) => (size.files(), size.name().to_owned(), false),
             Self::Folder(folder) => (CheckpointFiles::Folder(folder.clone()), folder.display().to_string(), true),
             Self::Published { name, repository } => {
-                let folder = match local_folders(name).into_iter().find(|folder| is_checkpoint(folder)) {
-                    Some(folder) => folder,
-                    None => hub::fetch(repository, &|_| (how.tell)(LocateStep::Searching))
-                        .map_err(|reason| ModelError::Fetch { name: name.clone(), reason })?,
-                };
+                let folder = locate_published(name, repository, how)?;
                 (CheckpointFiles::Folder(folder), repository.clone(), false)
             }
         };
         Ok(ModelFiles { name: self.name(), origin, custom, files })
     }
+
+    /// Where the files are, as far as can be told without asking the hub.
+    pub fn location(&self, folders: &ModelFolders) -> Location {
+        match self {
+            Self::Demo | Self::Random(_) => Location::Program,
+            Self::Folder(_) => Location::Disk,
+            Self::Published { name, repository } => {
+                find_published(name, repository, folders).map_or(Location::Hub, |folder| {
+                    let is_of_image = folders.image.iter().any(|image| folder.starts_with(image));
+                    if is_of_image { Location::Image } else { Location::Disk }
+                })
+            }
+        }
+    }
 }
 
-/// The folders in which a published checkpoint may lie, most likely first.
-fn local_folders(name: &str) -> Vec<PathBuf> {
-    let folder = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder(APPS_CACHE_VARIABLE);
-    let image = folder("HOME").map(|home| home.join(ORIGINAL_IMAGE_FOLDER));
-    cache.into_iter().chain(image).map(|parent| parent.join(name)).collect()
+/// Where a model's files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// In this program.
+    Program,
+    /// In a folder of this machine.
+    Disk,
+    /// In the image that this program runs in.
+    Image,
+    /// On the hub alone.
+    Hub,
+}
+
+impl Location {
+    /// One word for programs to read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Disk => "disk",
+            Self::Image => "image",
+            Self::Hub => "hub",
+        }
+    }
+}
+
+/// The folder of a published checkpoint: what was downloaded goes before what an image holds, because updates are downloads.
+fn find_published(name: &str, repository: &str, folders: &ModelFolders) -> Option<PathBuf> {
+    let image = folders.image.iter().map(|folder| folder.join(name));
+    let snapshot = folders.hub.snapshot(repository, &revision_of(name));
+    let mut candidates = std::iter::once(folders.downloads.join(name)).chain(image).chain(snapshot);
+    candidates.find(|folder| is_complete(folder))
+}
+
+fn locate_published(name: &str, repository: &str, how: &Locating<'_>) -> Result<PathBuf, ModelError> {
+    (how.tell)(LocateStep::Searching);
+    let present = find_published(name, repository, how.folders);
+    if let Some(folder) = present.clone().filter(|_| !how.update) {
+        return Ok(folder);
+    }
+    let revision = revision_of(name);
+    match (Fetch { name, repository, revision: &revision, how }.run(), present) {
+        (Ok(()), _) => Ok(how.folders.downloads.join(name)),
+        (Err(FetchError::Cancelled), _) => Err(ModelError::Cancelled),
+        (Err(error), Some(folder)) => {
+            tracing::warn!(model = name, %error, "the present files are used, the hub cannot be asked for newer ones");
+            Ok(folder)
+        }
+        (Err(error), None) => Err(ModelError::Fetch { name: name.to_owned(), reason: error.to_string() }),
+    }
+}
+
+/// The state of a repository that is meant.
+fn revision_of(name: &str) -> String {
+    Catalog::embedded().find(name).map_or_else(|_| DEFAULT_REVISION.to_owned(), |entry| entry.revision.clone())
 }
 
 fn is_checkpoint(folder: &Path) -> bool {

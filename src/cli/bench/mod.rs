@@ -16,6 +16,7 @@ use self::clock::Timing;
 use self::stages::Bench;
 use super::args::BenchArgs;
 use super::error::{CliError, CliResult};
+use super::locate::locate;
 use super::print_line;
 use crate::engine::{DeviceChoice, OpenDevice};
 use crate::florence::Florence;
@@ -69,7 +70,7 @@ fn measure(args: &BenchArgs, threads: usize) -> CliResult<Report> {
     }
     let start = Instant::now();
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
-    let found = crate::cli::locate(&plan)?;
+    let found = locate(&plan.source, false)?;
     let model = Florence::load(&found.files, device.dtype, &device.device)?;
     let load_s = rounded(start.elapsed().as_secs_f64());
     let rss_loaded_mib = peak_memory_mib();

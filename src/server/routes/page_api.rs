@@ -118,7 +118,8 @@ pub(in crate::server) async fn models(State(app): State<AppState>) -> Json<Value
         date: Some(entry.text("Date")),
         repository: Some(entry.repository.clone()),
         kind: "pretrained",
-        location: "hub",
+        location: ModelSource::choose(Some(&entry.name), None)
+            .map_or("hub", |source| source.location(&settings.folders).name()),
     });
     let plain = |name: &str, description: &str, kind, location| Choice {
         name: name.to_owned(),

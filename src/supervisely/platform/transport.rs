@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{Address, Token};
 use super::error::PlatformError;
 use super::retry::{Retries, asked_pause, is_passing};
+use crate::outgoing::client_builder;
 
 /// Longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +69,7 @@ impl Transport {
         }
         // The system's certificates and its proxy variables, as the library reads them. Answers of the platform never send us
         // anywhere else: a token would go along.
-        let client = Client::builder()
+        let client = client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

@@ -1,0 +1,149 @@
+//! Fetches published checkpoints from the model hub.
+//!
+//! What the hub has is asked through its own client; the bytes come over connections of ours, because a download has to
+//! go on where it was broken off, by whatever: a kill, a cancel, a connection that was cut. Files come into a folder beside the
+//! final one, which takes its place in one step when all of them are there and are what the hub told. So a folder of this name
+//! is always complete, and one that is being read from is never changed.
+
+mod error;
+mod listing;
+mod record;
+mod staging;
+mod transfer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use tokio::time::{interval, sleep};
+
+pub(super) use error::FetchError;
+pub use record::{DownloadRecord, FileRecord, sha256_of};
+
+use listing::{Listing, RemoteFile};
+pub(super) use staging::is_complete;
+use staging::{Staging, try_lock};
+use transfer::Transfer;
+
+use super::locating::{LocateStep, Locating};
+use crate::outgoing::client_builder;
+
+/// Files that are fetched at a time.
+const PARALLEL_FILES: usize = 4;
+/// Longest that connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest pause within an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often is told how far it is.
+const TELL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often is looked whether another process has ended its download.
+const LOCK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// A published checkpoint that is to be fetched.
+pub(super) struct Fetch<'a> {
+    /// Name of its folder.
+    pub name: &'a str,
+    pub repository: &'a str,
+    pub revision: &'a str,
+    pub how: &'a Locating<'a>,
+}
+
+impl Fetch<'_> {
+    /// Brings the folder of downloads to the hub's state, and leaves it as it is where that cannot be done.
+    ///
+    /// # Errors
+    /// Why not. What was fetched so far is used the next time.
+    pub fn run(&self) -> Result<(), FetchError> {
+        if self.how.folders.hub.is_offline {
+            return Err(FetchError::Offline);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| FetchError::Listing(error.to_string()))?;
+        let result = runtime.block_on(async {
+            tokio::select! {
+                () = self.how.cancel.cancelled() => Err(FetchError::Cancelled),
+                result = self.fetch() => result,
+            }
+        });
+        // A name that is being looked up is waited for by nobody.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn fetch(&self) -> Result<(), FetchError> {
+        let staging = Staging::new(&self.how.folders.downloads, self.name)?;
+        let _lock = self.lock(&staging).await?;
+        staging.recover()?;
+        if !self.how.update && staging.is_complete() {
+            // Another process was here first.
+            return Ok(());
+        }
+        (self.how.tell)(LocateStep::Searching);
+        let http = client_builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(Policy::none())
+            .build()
+            .map_err(|error| FetchError::Listing(error::describe(&error)))?;
+        let listing = Listing::ask(&self.how.folders.hub, &http, self.repository, self.revision).await?;
+        let known = staging.record();
+        let is_same = |file: &RemoteFile| {
+            let known = known.as_ref().and_then(|record| record.files.get(&file.name));
+            known.is_some_and(|known| known.oid == file.oid && known.size == file.size)
+        };
+        if staging.is_complete() && listing.files.iter().all(is_same) {
+            tracing::info!(model = self.name, commit = listing.commit, "the hub has nothing newer");
+            return Ok(());
+        }
+        staging.prepare(&listing)?;
+        let record = self.fetch_files(&staging, &http, &listing).await?;
+        staging.take_over(&record)
+    }
+
+    /// Only one process fetches a model at a time.
+    async fn lock(&self, staging: &Staging) -> Result<std::fs::File, FetchError> {
+        loop {
+            if let Some(lock) = try_lock(&staging.lock_file())? {
+                return Ok(lock);
+            }
+            (self.how.tell)(LocateStep::Waiting);
+            sleep(LOCK_INTERVAL).await;
+        }
+    }
+
+    async fn fetch_files(
+        &self,
+        staging: &Staging,
+        http: &Client,
+        listing: &Listing,
+    ) -> Result<DownloadRecord, FetchError> {
+        let (done, total_bytes) = (AtomicU64::new(0), listing.bytes());
+        let hub = &self.how.folders.hub;
+        let transfers = listing.files.iter().map(|remote| {
+            let url = format!("{}/{}/resolve/{}/{}", hub.endpoint, self.repository, listing.commit, remote.name);
+            let target = staging.folder().join(&remote.name);
+            let transfer = Transfer { http, hub, url, remote, target, done_bytes: &done };
+            async move { Ok::<_, FetchError>((remote.name.clone(), staging.reuse_or(transfer).await?)) }
+        });
+        let files = stream::iter(transfers).buffer_unordered(PARALLEL_FILES).try_collect();
+        let telling = async {
+            let mut ticks = interval(TELL_INTERVAL);
+            loop {
+                ticks.tick().await;
+                let done_bytes = done.load(Ordering::Relaxed).min(total_bytes);
+                // All is here, and is being hashed.
+                let is_here = done_bytes == total_bytes;
+                let downloading = LocateStep::Downloading { done_bytes, total_bytes };
+                (self.how.tell)(if is_here { LocateStep::Checking } else { downloading });
+            }
+        };
+        let files = tokio::select! {
+            files = files => files?,
+            () = telling => Default::default(),
+        };
+        (self.how.tell)(LocateStep::Downloading { done_bytes: total_bytes, total_bytes });
+        Ok(DownloadRecord { repository: self.repository.to_owned(), commit: listing.commit.clone(), files })
+    }
+}

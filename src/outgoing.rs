@@ -1,0 +1,27 @@
+//! How this program connects to others: certificates of private authorities, and proxies.
+//!
+//! The system's certificates are trusted, or those of `SSL_CERT_FILE`, as everywhere on such a machine. Instances of the platform with
+//! an authority of their own name its bundle in two further variables, whose certificates are trusted beside the others. Proxies are
+//! those of the usual variables.
+
+use reqwest::{Certificate, ClientBuilder};
+
+/// Variables with a file of further certificates.
+const BUNDLE_VARIABLES: [&str; 2] = ["SLY_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"];
+
+/// A client's beginning.
+pub fn client_builder() -> ClientBuilder {
+    let builder = ClientBuilder::new().user_agent(concat!("serve-florence-2/", env!("CARGO_PKG_VERSION")));
+    let certificates: Vec<Certificate> = BUNDLE_VARIABLES.into_iter().flat_map(read_bundle).collect();
+    if certificates.is_empty() { builder } else { builder.tls_certs_merge(certificates) }
+}
+
+fn read_bundle(variable: &str) -> Vec<Certificate> {
+    let Some(file) = std::env::var_os(variable).filter(|file| !file.is_empty()) else { return vec![] };
+    let read = std::fs::read(&file).map_err(|error| error.to_string());
+    let parse = |content: Vec<u8>| Certificate::from_pem_bundle(&content).map_err(|error| error.to_string());
+    read.and_then(parse).unwrap_or_else(|error| {
+        tracing::warn!(file = %file.display(), error, "the certificates of {variable} are not used");
+        vec![]
+    })
+}
