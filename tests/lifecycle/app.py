@@ -170,6 +170,20 @@ class App:
             form = {"settings": json.dumps({"settings": {"task_prompt": "<OD>", "max_new_tokens": 8, **settings}})}
             return requests.post(self.url + "/inference_image", files={"files": picture}, data=form, timeout=120)
 
+    def infer_long(self, prompts=48, tokens=200):
+        """One picture with many questions, which keep the model busy for seconds."""
+        with open(PICTURE, "rb") as picture:
+            mapping = {str(number): f"a red circle, number {number}" for number in range(prompts)}
+            form = {"settings": json.dumps({"settings": {"mapping": mapping, "max_new_tokens": tokens}})}
+            return requests.post(self.url + "/inference_image", files={"files": picture}, data=form, timeout=120)
+
+    def keep_busy(self, **further):
+        """Sends it, and gives its answer's future once the model is at it."""
+        answer, = at_once(lambda: self.infer_long(**further))
+        self.wait_for(lambda: answer.done() or self.status()["requests"]["held"] > 0, "the model is busy")
+        assert not answer.done(), answer.result().text
+        return answer
+
     def answers(self):
         answer = self.infer()
         assert answer.status_code == 200 and "annotation" in answer.json(), answer.text
