@@ -67,7 +67,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
     is_refused(&["serve", "--model", "demo", "--device", "tpu"], &["tpu", "cuda:N"]);
     is_refused(&["serve", "--weights", "/no/such/folder"], &["/no/such/folder"]);
     is_refused(&["predict", "--model", "demo"], &["FILE|FOLDER", "--project-id", "--image-id"]);
-    is_refused(&["predict", "a.png", "--project_id", "1"], &["a.png", "--project-id", "cannot be used with"]);
+    is_refused(&["predict", "a.png", "--project_id", "1"], &["FILE|FOLDER", "cannot be used with", "--project-id"]);
     is_refused(&["predict", "--image_id", "1", "--dataset_id", "1,2"], &["--image-id", "--dataset-id"]);
     is_refused(&["predict", "--image_id", "one"], &["\"one\" is no id"]);
     is_refused(&["predict", "a.png", "--model", "demo", "--upload"], &["--upload", "--image_id"]);

@@ -5,6 +5,6 @@ use super::error::CliResult;
 use super::serve;
 
 /// Serves until it is asked to end.
-pub fn run(args: &DeployArgs) -> CliResult<()> {
-    serve::run(args.resolve()?)
+pub fn run(args: DeployArgs) -> CliResult<()> {
+    serve::run(&args.resolve()?)
 }

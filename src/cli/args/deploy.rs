@@ -21,13 +21,14 @@ pub struct DeployArgs {
 }
 
 impl DeployArgs {
-    /// What is to be served.
+    /// What is to be served: a model in any case, whatever a server on the platform would wait for.
     ///
     /// # Errors
     /// Settings were given, which a server has from each request.
-    pub fn resolve(&self) -> CliResult<&ServeArgs> {
-        match &self.settings {
-            None => Ok(&self.serve),
+    pub fn resolve(mut self) -> CliResult<ServeArgs> {
+        self.serve.model.name_default();
+        match self.settings {
+            None => Ok(self.serve),
             Some(_) => Err(CliError::Usage(
                 "deploy takes no --settings: each request brings its own; predict takes them".to_owned(),
             )),
@@ -54,6 +55,7 @@ mod tests {
         let args = deploy("x deploy --host 127.0.0.1 --port 9000");
         let serve = args.resolve().unwrap();
         assert_eq!((serve.host.to_string(), serve.port), ("127.0.0.1".to_owned(), 9000));
+        assert!(serve.model.is_named() && serve.model.plan().unwrap().source.name() == "Florence-2-large");
         let Command::Serve(serve) = Cli::try_parse_from(["x", "serve"]).unwrap().command else { unreachable!() };
         assert_eq!(serve.host.to_string(), "127.0.0.1");
     }

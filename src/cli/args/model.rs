@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::super::error::{CliError, CliResult};
 use crate::engine::{DeviceChoice, ModelPlan, Precision};
-use crate::models::{ModelError, ModelSource};
+use crate::models::{DEFAULT_MODEL, ModelError, ModelSource};
 
 /// Which model, and where it runs.
 #[derive(Debug, Args)]
@@ -46,6 +46,13 @@ impl ModelArgs {
         match &self.model {
             Some(model) => find_model(model),
             None => Ok(ModelSource::choose(None, self.weights.as_deref())?),
+        }
+    }
+
+    /// Names the default model if none was named.
+    pub fn name_default(&mut self) {
+        if !self.is_named() {
+            self.model = Some(DEFAULT_MODEL.to_owned());
         }
     }
 
