@@ -21,6 +21,14 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// What kind of error it is, as the platform heads it.
+    pub const fn title(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "The app was started with wrong settings",
+            Self::Failed(_) => "The app stopped",
+        }
+    }
+
     /// 2 for wrong arguments, else 1.
     pub const fn exit_code(&self) -> u8 {
         match self {

@@ -1,7 +1,7 @@
 //! The command line: arguments become one validated value a command, which then runs.
 //!
 //! What a program may read goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something failed, 2 the
-//! arguments are wrong, each with one line that says what to do.
+//! arguments are wrong, each with one line that says what to do, or with the two records that the platform looks for.
 
 mod args;
 mod bench;
@@ -24,6 +24,8 @@ use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 use error::{CliError, CliResult};
+
+use crate::telemetry;
 
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -70,9 +72,7 @@ fn first_line(error: &clap::Error) -> String {
 }
 
 fn report(error: &CliError) -> ExitCode {
-    let line = error.to_string();
-    // Nobody left to tell is no reason to fail differently.
-    let _ = writeln!(std::io::stderr(), "error: {}", line.lines().next().unwrap_or_default());
+    telemetry::report_fatal(error.title(), &error.to_string());
     ExitCode::from(error.exit_code())
 }
 

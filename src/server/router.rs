@@ -4,14 +4,14 @@ use std::any::Any;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::limits::MAX_FORM_BYTES;
-use super::request_log::log_request;
+use super::request_log::note_request;
 use super::routes::{app, assistance, deploy, inference, info, metrics, page, page_api, probes, queue, status};
 use super::state::AppState;
 
@@ -30,15 +30,18 @@ pub fn path_prefix() -> Option<String> {
 pub fn router(state: AppState, prefix: Option<&str>) -> Router {
     let routes = uploads().merge(videos()).merge(information()).merge(page()).merge(runs()).merge(probes());
     let routes = match prefix {
-        Some(prefix) => Router::new().nest(prefix, routes).merge(probes()),
+        // The page is also where its address ends with a slash.
+        Some(prefix) => {
+            Router::new().nest(prefix, routes).route(&format!("{prefix}/"), get(page::show)).merge(probes())
+        }
         None => routes,
     };
     routes
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        // From the inside out: a panic becomes an answer, and every answer is logged.
+        // From the inside out: a panic becomes an answer, and every answer is logged and counted.
         .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(from_fn(log_request))
+        .layer(from_fn_with_state(state.clone(), note_request))
         .with_state(state)
 }
 
@@ -86,6 +89,7 @@ fn information() -> Router<AppState> {
 fn page() -> Router<AppState> {
     Router::new()
         .route("/", get(page::show))
+        .route("/page/{name}", get(page::file))
         .route("/api/status", get(page_api::status))
         .route("/api/models", get(page_api::models))
         .route("/api/devices", get(page_api::devices))

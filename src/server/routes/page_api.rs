@@ -45,7 +45,9 @@ pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value
             "held": stats.singles + stats.run_pictures,
             "runs": app.session.queue().running_count(),
         },
-        "latency_ms": Value::Null,
+        "latency_ms": app.latency.summary().map(|summary| {
+            json!({"median": summary.median_ms, "p95": summary.p95_ms, "count": summary.count})
+        }),
         "idle_freeze_s": lifecycle.settings().idle_freeze.map(|limit| limit.as_secs()),
     }))
 }
