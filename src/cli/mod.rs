@@ -1,10 +1,11 @@
 //! The command line: arguments become one validated value a command, which then runs.
 //!
 //! What a program may read goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something failed, 2 the
-//! arguments are wrong, each with one line that says what to do, or with the two records that the platform looks for.
+//! arguments are wrong, each with one line that says what to do.
 
 mod args;
 mod bench;
+mod deploy;
 mod download;
 mod error;
 mod generate;
@@ -24,8 +25,6 @@ use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 use error::{CliError, CliResult};
-
-use crate::telemetry;
 
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -47,6 +46,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command) -> CliResult<()> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Deploy(args) => deploy::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Parse(args) => parse::run(&args),
@@ -72,7 +72,9 @@ fn first_line(error: &clap::Error) -> String {
 }
 
 fn report(error: &CliError) -> ExitCode {
-    telemetry::report_fatal(error.title(), &error.to_string());
+    let line = error.to_string();
+    // Nobody left to tell is no reason to fail differently.
+    let _ = writeln!(std::io::stderr(), "error: {}", line.lines().next().unwrap_or_default());
     ExitCode::from(error.exit_code())
 }
 
