@@ -93,8 +93,7 @@ impl Run {
     fn end(mut self) -> Vec<String> {
         assert!(self.send("POST /sly/shutdown", b"").ends_with("null"));
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        let lines = self.lines.lock().unwrap().clone();
-        lines
+        self.lines.lock().unwrap().clone()
     }
 }
 

@@ -32,6 +32,11 @@ impl Identity {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
+    /// The name for people, who do not know the original's default.
+    pub fn shown_name(&self) -> &str {
+        if self.app_name == Self::DEFAULT_APP_NAME { "Serve Florence-2" } else { &self.app_name }
+    }
+
     /// Who runs us, in the platform's words.
     pub const fn mode(&self) -> &'static str {
         if self.production { "production" } else { "development" }

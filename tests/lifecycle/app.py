@@ -134,8 +134,11 @@ class App:
         return self.get("/readyz").status_code == 200
 
     def wait_until_ready(self):
-        self.wait_for(lambda: self.is_ready() or self.process.poll() is not None, "a model is served")
-        assert self.process.poll() is None, self.tail()
+        def is_settled():
+            status = self.status()
+            return self.is_ready() or (status["failure"] and not status["loading"])
+        self.wait_for(is_settled, "a model is served")
+        assert self.is_ready(), self.tail()
         return self
 
     def wait_until_served(self, name, cause=None):
@@ -205,11 +208,14 @@ def at_once(*works):
 
 
 def message_of(answer):
-    """What an error says to a person: one readable line, in the shape that clients look for."""
+    """What an error says to a person: one readable line, in one of the shapes that clients look for."""
     body = answer.json()
     detail = body["detail"]
-    assert detail["title"] and detail["message"] and body["message"] == detail["message"] and body["success"] is False, body
-    return readable(detail["message"])
+    if not isinstance(detail, str):
+        assert detail["title"], body
+        detail = detail["message"]
+    assert body["message"] == detail and body["success"] is False, body
+    return readable(detail)
 
 
 def readable(message):

@@ -10,7 +10,7 @@ from hub_stub import Fault
 
 MODEL_ROUTES = ["inference_image_id", "inference_batch_ids", "inference_image_id_async", "inference_project_id_async",
                 "visual_question_answering", "get_session_info", "get_deploy_info", "get_model_meta",
-                "get_output_classes_and_tags", "freeze_model", "inference_video_id", "inference_video_id_async"]
+                "get_output_classes_and_tags", "inference_video_id", "inference_video_id_async"]
 
 
 @pytest.fixture

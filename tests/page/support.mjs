@@ -84,7 +84,8 @@ export async function assertFits(page) {
 
 /** Runs the model and waits for the answer's line. */
 export async function run(page) {
-  const answered = page.waitForResponse((response) => response.url().endsWith("/inference_image"));
+  // A frame's answers are told by its page.
+  const answered = (page.page?.() ?? page).waitForResponse((response) => response.url().endsWith("/inference_image"));
   await page.locator("#run").click();
   await answered;
   await page.locator("#abort").waitFor({ state: "hidden" });
