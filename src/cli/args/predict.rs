@@ -40,7 +40,7 @@ pub struct PredictArgs {
     /// The runtime.
     #[command(flatten)]
     _runtime: RuntimeArgs,
-    /// Inference settings: a .json or .yaml file, or words such as conf=0.3 task_prompt=<OD>
+    /// Inference settings: a .json or .yaml file, or words such as conf=0.3 scores=true
     #[arg(long, num_args = 1.., value_name = "FILE|KEY=VALUE")]
     settings: Vec<String>,
     /// Phrases to find, such as "a red circle"; goes before --settings, as the next two do
