@@ -43,8 +43,8 @@ export function emptyState() {
       default: "auto",
       devices: [
         { id: "cpu", name: "AMD EPYC 9654", used_bytes: null, total_bytes: 128 * GIB, precisions: ["f32"] },
-        { id: "cuda:0", name: "NVIDIA H100", used_bytes: 3.1 * GIB, total_bytes: 79.2 * GIB, precisions: ["f16", "bf16", "f32"] },
-        { id: "cuda:1", name: "NVIDIA H100", used_bytes: 61.4 * GIB, total_bytes: 79.2 * GIB, precisions: ["f16", "bf16", "f32"] },
+        { id: "cuda:0", name: "NVIDIA H100 80GB HBM3", used_bytes: 3.1 * GIB, total_bytes: 79.2 * GIB, precisions: ["f16", "bf16", "f32"] },
+        { id: "cuda:1", name: "NVIDIA H100 80GB HBM3", used_bytes: 61.4 * GIB, total_bytes: 79.2 * GIB, precisions: ["f16", "bf16", "f32"] },
       ],
     },
     log: [],
@@ -55,7 +55,7 @@ export function emptyState() {
 }
 
 export const servedModel = (name = "Florence-2-large", change = {}) => ({
-  name, source: `microsoft/${name}`, custom: false, device: "cuda:0", precision: "FP16", hardware: "NVIDIA H100", state: "ready", cause: "page", deployed_s: 754, ...change,
+  name, source: `microsoft/${name}`, custom: false, device: "cuda:0", precision: "FP16", hardware: "NVIDIA H100 80GB HBM3", state: "ready", cause: "page", deployed_s: 754, ...change,
 });
 
 /** One answer of each kind: rectangles, polygons, and texts. */

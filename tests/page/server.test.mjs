@@ -31,7 +31,7 @@ async function found(page) {
 describe("with the demo model", () => {
   let server, viewer, page;
   before(async () => {
-    server = await startServer({ TASK_ID: "777" });
+    server = await startServer({ ENV: "production", TASK_ID: "777", APP_NAME: "Serve Florence-2" });
     viewer = await openPage(browser, server.url);
     page = viewer.page;
   });
@@ -117,7 +117,7 @@ describe("with the demo model", () => {
     await page.locator("#task").selectOption("<OD>");
     await page.locator("#mark").click();
     await drag(page, [0.02, 0.02], [0.5, 0.98]);
-    assert.ok(await page.locator("#drawing .region").isVisible());
+    assert.ok(await page.locator("#drawing .marked").isVisible());
     const right = Number(await page.locator("#right").inputValue());
     await run(page);
     for (const extent of await page.locator("#found .soft").allInnerTexts()) {
@@ -291,9 +291,11 @@ describe("with a slow hub", () => {
 });
 
 describe("without the hub", () => {
-  it("tells why a model could not be loaded, also after a reload", async () => {
+  it("tells why a model could not be loaded, also after a reload", async (test) => {
     const server = await startServer();
+    test.after(server.stop);
     const { page, check, close } = await openPage(browser, server.url);
+    test.after(close);
     await pill(page, "not deployed");
     await page.getByRole("button", { name: "Serve", exact: true }).click();
     const notice = page.locator("#notices .notice", { hasText: "Florence-2-large could not be loaded" });
@@ -306,19 +308,18 @@ describe("without the hub", () => {
     await notice.waitFor({ state: "hidden" });
     await serveModel(page, "demo");
     check();
-    await close();
-    await server.stop();
   });
 
-  it("says so when the server has gone", async () => {
+  it("says so when the server has gone", async (test) => {
     const server = await startServer({}, ["--model", "demo"]);
+    test.after(server.stop);
     const { page, check, close } = await openPage(browser, server.url);
+    test.after(close);
     await pill(page, "ready");
     await server.stop();
     await pill(page, "unreachable");
     await page.locator("#notices", { hasText: "The server does not answer" }).waitFor();
     assert.ok(await page.locator("#run").isDisabled());
     check({ expected: FAILED_REQUEST });
-    await close();
   });
 });

@@ -33,7 +33,7 @@ describe("the choice", () => {
   it("sends model, device, precision and update", async () => {
     await open();
     await page.getByRole("radio", { name: "potholes-v3" }).check();
-    await page.getByLabel("Device").selectOption("cuda:1");
+    await page.getByLabel("Device", { exact: true }).selectOption("cuda:1");
     assert.match(await page.locator("#device-memory").innerText(), /61\.4 GiB of 79\.2 GiB/);
     assert.deepEqual(await page.locator("#precision option").evaluateAll((all) => all.map(({ value }) => value)), ["auto", "f16", "bf16", "f32"]);
     await page.getByLabel("Precision").selectOption("bf16");
@@ -47,25 +47,25 @@ describe("the choice", () => {
 
   it("offers what the chosen device can do, and shows its memory as it changes", async () => {
     await open();
-    await page.getByLabel("Device").selectOption("cpu");
+    await page.getByLabel("Device", { exact: true }).selectOption("cpu");
     assert.deepEqual(await page.locator("#precision option").evaluateAll((all) => all.map(({ value }) => value)), ["auto", "f32"]);
-    await page.getByLabel("Device").selectOption("cuda:0");
+    await page.getByLabel("Device", { exact: true }).selectOption("cuda:0");
     mock.state.status.memory.gpus[0].used_bytes = 40 * GIB;
     await page.locator("#device-memory", { hasText: "40.0 GiB of 79.2 GiB" }).waitFor();
     mock.state.devices.devices.splice(2);
     await page.getByRole("button", { name: "Refresh" }).click();
     await page.locator("#device option[value='cuda:1']").waitFor({ state: "detached" });
-    assert.equal(await page.getByLabel("Device").inputValue(), "cuda:0");
+    assert.equal(await page.getByLabel("Device", { exact: true }).inputValue(), "cuda:0");
   });
 
   it("outlives a reload", async () => {
     await open();
     await page.locator("tr", { hasText: "Florence-2-base-ft" }).getByText("0.23B").click();
-    await page.getByLabel("Device").selectOption("cuda:1");
+    await page.getByLabel("Device", { exact: true }).selectOption("cuda:1");
     await page.reload();
     await page.locator("#device option").first().waitFor({ state: "attached" });
     assert.ok(await page.getByRole("radio", { name: "Florence-2-base-ft" }).isChecked());
-    assert.equal(await page.getByLabel("Device").inputValue(), "cuda:1");
+    assert.equal(await page.getByLabel("Device", { exact: true }).inputValue(), "cuda:1");
   });
 
   it("tells a refusal in the server's words until it is put away", async () => {
@@ -117,7 +117,7 @@ describe("a served model", () => {
     });
     await open();
     const facts = await page.locator("#facts").innerText();
-    for (const told of [/cuda:0 · FP16\s+NVIDIA H100/, /3\.10 GiB/, /12 min 34 s/, /12.840\s+3 failed · 41 refused · 2 given up/, /6 pictures\s+1 run under way/, /41 ms\s+median of 200 · p95 1\.25 s/]) {
+    for (const told of [/cuda:0 · FP16\s+NVIDIA H100 80GB HBM3/, /3\.10 GiB/, /12 min 34 s/, /12.840\s+3 failed · 41 refused · 2 given up/, /6 pictures\s+1 run under way/, /41 ms\s+median of 200 · p95 1\.25 s/]) {
       assert.match(facts, told);
     }
     assert.match(await page.locator("#idle-note").innerText(), /^After 1 h without a request/);
@@ -196,7 +196,7 @@ describe("what is asked", () => {
     await run(page);
     assert.equal(inference().rectangle.points.exterior[0][0], 10);
     await page.getByRole("button", { name: "Whole picture" }).click();
-    assert.equal(await page.locator("#drawing .region").count(), 0);
+    assert.equal(await page.locator("#drawing .marked").count(), 0);
   });
 });
 

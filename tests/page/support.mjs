@@ -82,9 +82,8 @@ export async function assertFits(page) {
   assert.equal(excess, 0, `the page is ${excess} pixels too wide`);
 }
 
-/** Runs the model and waits for the answer's line. */
+/** Runs the model, also in a frame, and waits for the answer's line. */
 export async function run(page) {
-  // A frame's answers are told by its page.
   const answered = (page.page?.() ?? page).waitForResponse((response) => response.url().endsWith("/inference_image"));
   await page.locator("#run").click();
   await answered;

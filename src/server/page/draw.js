@@ -42,7 +42,7 @@ function drawRegion({ left, top, right, bottom }, view) {
   const outside = `M0 0H${view.width}V${view.height}H0ZM${x} ${y}v${height}h${width}v${-height}Z`;
   return [
     svg("path", { class: "outside", d: outside, "fill-rule": "evenodd" }),
-    svg("rect", { class: "region", x, y, width, height }),
+    svg("rect", { class: "marked", x, y, width, height }),
   ];
 }
 
