@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    serve_florence_2::outgoing::forget_empty_variables();
     serve_florence_2::cli::run(std::env::args_os())
 }

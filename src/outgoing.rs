@@ -9,6 +9,20 @@ use reqwest::{Certificate, ClientBuilder};
 /// Variables with a file of further certificates.
 const BUNDLE_VARIABLES: [&str; 2] = ["SLY_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"];
 
+/// Variables that others read as the name of a file or folder, also where they are empty.
+const CERTIFICATE_VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Forgets variables that are there and empty: the platform sets them so where it has nothing to set, and nothing is trusted
+/// by whoever takes that for a name. To be called before there is another thread.
+pub fn forget_empty_variables() {
+    for name in CERTIFICATE_VARIABLES {
+        if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
+            // SAFETY: the program has one thread so far, so nobody reads the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}
+
 /// A client's beginning.
 pub fn client_builder() -> ClientBuilder {
     let builder = ClientBuilder::new().user_agent(concat!("serve-florence-2/", env!("CARGO_PKG_VERSION")));

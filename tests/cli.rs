@@ -66,7 +66,17 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
     is_refused(&["serve", "--model", "Florence-3"], &["Florence-3", "Florence-2-large", "demo"]);
     is_refused(&["serve", "--model", "demo", "--device", "tpu"], &["tpu", "cuda:N"]);
     is_refused(&["serve", "--weights", "/no/such/folder"], &["/no/such/folder"]);
-    is_refused(&["predict", "--model", "demo"], &["FILE|FOLDER"]);
+    is_refused(&["predict", "--model", "demo"], &["FILE|FOLDER", "--project-id", "--image-id"]);
+    is_refused(&["predict", "a.png", "--project_id", "1"], &["FILE|FOLDER", "cannot be used with", "--project-id"]);
+    is_refused(&["predict", "--image_id", "1", "--dataset_id", "1,2"], &["--image-id", "--dataset-id"]);
+    is_refused(&["predict", "--image_id", "one"], &["\"one\" is no id"]);
+    is_refused(&["predict", "a.png", "--model", "demo", "--upload"], &["--upload", "--image_id"]);
+    is_refused(&["predict", "clip.mp4", "--model", "demo"], &["clip.mp4 is a video"]);
+    is_refused(&["predict", "a.png", "--model", "/experiments/7/best"], &["/experiments/7/best", "Team Files"]);
+    is_refused(&["predict", "a.png", "--runtime", "TensorRT"], &["TensorRT", "only PyTorch"]);
+    is_refused(&["deploy", "--runtime", "ONNXRuntime"], &["ONNXRuntime", "only PyTorch"]);
+    is_refused(&["deploy", "--model", "demo", "--settings", "conf=0.4"], &["--settings", "each request"]);
+    is_refused(&["deploy", "--weights", "/no/such/folder", "--runtime", "pytorch"], &["/no/such/folder"]);
     is_refused(&["predict", "a.png", "--model", "demo", "--task", "<DANCE>"], &["<DANCE>", "<OD>"]);
     is_refused(&["predict", "a.png", "--model", "demo", "--mapping", "{oops"], &["--mapping"]);
     is_refused(&["parse", "--task", "<OD>", "--size", "12"], &["12"]);
@@ -168,46 +178,124 @@ fn predict_writes_annotations_and_reports_bad_files_at_the_end() {
     draw_scene(pictures.path(), "b.png", 3);
     draw_scene(pictures.path(), "a.jpg", 4);
     std::fs::write(pictures.path().join("notes.txt"), "no picture, and not meant to be one").unwrap();
-    let arguments = [
-        "predict",
-        text(pictures.path()),
-        "--model",
-        "demo",
-        "--task",
-        "<OD>",
-        "--output",
-        text(&annotations),
-        "--draw",
-    ];
+    let folder = text(pictures.path());
+    let arguments = ["predict", folder, "--model", "DEMO", "--task", "<OD>", "--output", text(&annotations), "--draw"];
     assert!(run(&arguments).status.success());
+    let written = annotations.join(pictures.path().file_name().unwrap());
     for name in ["a.jpg", "b.png"] {
-        let annotation = support::read_json(&annotations.join(format!("{name}.json")));
+        let annotation = support::read_json(&written.join(format!("{name}.json")));
         assert_eq!(annotation["size"], json!({"height": 256, "width": 256}));
         let objects = annotation["objects"].as_array().unwrap();
         assert!(!objects.is_empty() && objects.iter().all(|object| object["geometryType"] == "rectangle"));
-        let drawn = image::open(annotations.join(format!("{name}.png"))).unwrap();
+        let drawn = image::open(written.join(format!("{name}.png"))).unwrap();
         assert_eq!((drawn.width(), drawn.height()), (256, 256));
     }
-    assert_eq!(std::fs::read_dir(&annotations).unwrap().count(), 4);
+    assert_eq!(std::fs::read_dir(&written).unwrap().count(), 4);
+    assert_eq!(std::fs::read_dir(&annotations).unwrap().count(), 1);
 
     std::fs::write(pictures.path().join("c.png"), "text").unwrap();
     let failed = run(&arguments);
     let error = String::from_utf8(failed.stderr).unwrap();
     assert_eq!(failed.status.code(), Some(1));
     assert!(error.contains("c.png") && error.contains("1 of 3 pictures failed"), "{error}");
-    assert!(annotations.join("b.png.json").is_file());
+    assert!(written.join("b.png.json").is_file());
 }
 
 #[test]
 fn predict_overwrites_no_picture() {
     let folder = tempfile::tempdir().unwrap();
-    draw_scene(folder.path(), "shot.jpg", 5);
+    let shot = draw_scene(folder.path(), "shot.jpg", 5);
     let other = draw_scene(folder.path(), "shot.jpg.png", 6);
     let before = std::fs::read(&other).unwrap();
-    let output = run(&["predict", text(folder.path()), "--model", "demo", "--output", text(folder.path()), "--draw"]);
+    let output =
+        run(&["predict", text(&shot), text(&other), "--model", "demo", "--output", text(folder.path()), "--draw"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("shot.jpg.png is already there"));
     assert_eq!(std::fs::read(&other).unwrap(), before);
+}
+
+#[test]
+fn predict_goes_without_a_folder_for_its_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = draw_scene(folder.path(), "a.png", 8);
+    let arguments = ["predict", text(&picture), "--model", "demo", "--runtime", "PyTorch", "--device", "cpu"];
+    let output = program().args(arguments).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(folder.path().join("predictions/a.png.json").is_file());
+}
+
+#[test]
+fn settings_are_words_or_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = draw_scene(folder.path(), "a.png", 7);
+    let predict = |settings: &[&str]| {
+        let output = folder.path().join("out");
+        let arguments = ["predict", text(&picture), "--model", "demo", "--output", text(&output), "--settings"];
+        let ran = run(&[&arguments, settings].concat());
+        assert!(ran.status.success(), "{ran:?}");
+        support::read_json(&output.join("a.png.json"))
+    };
+    let labels = |annotation: &Value| annotation["objects"].as_array().unwrap().len();
+    let all = predict(&["task_prompt=<OD>"]);
+    assert!(labels(&all) > 0);
+    let scored = predict(&["task_prompt:<OD>", "scores=True"]);
+    assert_eq!((labels(&scored), &scored["objects"][0]["tags"][0]["name"]), (labels(&all), &json!("confidence")));
+    assert_eq!(labels(&predict(&["task_prompt=<OD>", "min_box_px=300"])), 0);
+    let half = "rectangle={\"points\": {\"exterior\": [[0, 0], [255, 127]], \"interior\": []}}";
+    let upper = predict(&["task_prompt=<OD>", half]);
+    let is_above = |label: &Value| label["points"]["exterior"][1][1].as_i64().unwrap() <= 127;
+    assert!(upper["objects"].as_array().unwrap().iter().all(is_above), "{upper}");
+    assert!(!all["objects"].as_array().unwrap().iter().all(is_above), "{all}");
+
+    let [yaml, json] = ["settings.yaml", "settings.json"].map(|name| folder.path().join(name));
+    std::fs::write(&yaml, "# wanted\ntask_prompt: <OD>\nscores: true\n").unwrap();
+    std::fs::write(&json, r#"{"task_prompt": "<OD>", "scores": true}"#).unwrap();
+    assert_eq!([predict(&[text(&yaml)]), predict(&[text(&json)])], [scored.clone(), scored]);
+
+    let refused = |settings: &[&str], parts: &[&str]| {
+        is_refused(&[&["predict", text(&picture), "--model", "demo", "--settings"], settings].concat(), parts);
+    };
+    refused(&["confidence=0.5"], &["\"confidence\"", "nms_iou"]);
+    refused(&["conf=5"], &["conf must be a number from 0 to 1"]);
+    refused(&["conf=0.5", "b.png"], &["b.png", "before --settings"]);
+    refused(&["absent.yaml"], &["absent.yaml"]);
+    std::fs::write(&yaml, "speed: 3\n").unwrap();
+    refused(&[text(&yaml)], &["\"speed\""]);
+}
+
+/// The folder may be named by `--model` as in the original, or by `--weights`.
+#[test]
+fn a_folder_is_a_model() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let picture = fixtures.join("images/scene_a.png");
+    let weights = fixtures.join("tiny_a/original");
+    let output = tempfile::tempdir().unwrap();
+    let annotation = |option: &str| {
+        let folder = output.path().join(option);
+        let arguments = ["predict", text(&picture), option, text(&weights), "--output", text(&folder)];
+        let ran = run(&arguments);
+        assert!(ran.status.success(), "{ran:?}");
+        support::read_json(&folder.join("scene_a.png.json"))
+    };
+    assert_eq!(annotation("--model"), annotation("--weights"));
+}
+
+#[test]
+fn pictures_of_the_platform_need_one() {
+    let predict = |variables: &[(&str, &str)]| {
+        let mut command = program();
+        command.args(["predict", "--image_id", "1", "--model", "demo"]).env_remove("SERVER_ADDRESS");
+        let output = command.env_remove("API_TOKEN").envs(variables.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for variables in [vec![], vec![("SERVER_ADDRESS", "http://127.0.0.1:9")]] {
+        let (code, error) = predict(&variables);
+        assert!(code == Some(2) && error.contains("SERVER_ADDRESS and API_TOKEN"), "{error}");
+    }
+    let nobody =
+        [("SERVER_ADDRESS", "http://127.0.0.1:9"), ("API_TOKEN", "t"), ("SUPERVISELY_PUBLIC_API_RETRIES", "1")];
+    let (code, error) = predict(&nobody);
+    assert!(code == Some(1) && error.contains("cannot be reached"), "{error}");
 }
 
 /// A model that loops writes captions that do not fit behind the picture.

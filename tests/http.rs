@@ -8,6 +8,8 @@ mod fake_engine;
 mod client;
 #[path = "http/connections.rs"]
 mod connections;
+#[path = "http/metrics.rs"]
+mod metrics;
 #[path = "http/recordings.rs"]
 mod recordings;
 #[path = "http/refusals.rs"]

@@ -93,8 +93,7 @@ impl Run {
     fn end(mut self) -> Vec<String> {
         assert!(self.send("POST /sly/shutdown", b"").ends_with("null"));
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        let lines = self.lines.lock().unwrap().clone();
-        lines
+        self.lines.lock().unwrap().clone()
     }
 }
 
@@ -150,6 +149,7 @@ fn all_that_is_printed_can_be_read_by_the_platform() {
 fn a_server_that_cannot_start_says_why_in_the_platforms_words() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_serve-florence-2"))
+        .env("ENV", "production")
         .args(["serve", "--model", "demo", "--port", &taken.local_addr().unwrap().port().to_string()])
         .output()
         .unwrap();

@@ -5,6 +5,8 @@ use thiserror::Error;
 use crate::engine::EngineError;
 use crate::florence::{CheckpointError, FlorenceError};
 use crate::models::ModelError;
+use crate::session::SessionError;
+use crate::supervisely::PlatformError;
 
 /// A result of a command.
 pub type CliResult<T> = Result<T, CliError>;
@@ -62,6 +64,29 @@ impl From<EngineError> for CliError {
             | EngineError::InvalidRequest(_)
             | EngineError::PromptTooLong { .. } => Self::Usage(error.to_string()),
             _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<PlatformError> for CliError {
+    fn from(error: PlatformError) -> Self {
+        match error {
+            PlatformError::NoAddress | PlatformError::NoToken => {
+                Self::Usage("pictures of the platform need SERVER_ADDRESS and API_TOKEN in the environment".to_owned())
+            }
+            error if error.is_not_found() => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Engine(error) => error.into(),
+            SessionError::Platform(error) => error.into(),
+            error if error.is_callers_fault() => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod deploy;
 mod download;
 mod error;
 mod generate;
@@ -45,6 +46,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command) -> CliResult<()> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Deploy(args) => deploy::run(args),
         Command::Predict(args) => predict::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Parse(args) => parse::run(&args),

@@ -24,7 +24,12 @@ const INTERRUPTED: i32 = 130;
 /// Serves until it is asked to end, or a device stops working, which is an error.
 pub fn run(args: &ServeArgs) -> CliResult<()> {
     telemetry::start(LogStyle::Platform);
-    run_until_asked(args).inspect_err(|error| telemetry::report_fatal("The server stopped", &error.to_string()))
+    run_until_asked(args).inspect_err(|error| {
+        // People read the line that every command ends with.
+        if Identity::from_env().production {
+            telemetry::report_fatal("The server stopped", &error.to_string());
+        }
+    })
 }
 
 fn run_until_asked(args: &ServeArgs) -> CliResult<()> {

@@ -61,6 +61,7 @@ mod rules {
 
     /// For tests of the whole program.
     const DEVICE_LOST_VARIABLE: &str = "FAULT_DEVICE_LOST_AFTER_MS";
+    const PANIC_VARIABLE: &str = "FAULT_PANIC_PROMPT";
 
     type Rule = dyn Fn(Point, &[&str]) -> Option<Fault> + Send + Sync;
 
@@ -74,7 +75,8 @@ mod rules {
             *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rule));
         }
 
-        /// The rule that the environment asks for, if any: `FAULT_DEVICE_LOST_AFTER_MS` is when the device stops working.
+        /// The rule that the environment asks for, if any: `FAULT_DEVICE_LOST_AFTER_MS` is when the device stops working,
+        /// `FAULT_PANIC_PROMPT` a text whose prompts make the encoder panic.
         pub fn from_env() -> Self {
             let faults = Self::default();
             let after_ms = std::env::var(DEVICE_LOST_VARIABLE).ok().and_then(|text| text.parse().ok());
@@ -84,6 +86,11 @@ mod rules {
                 faults.set(move |point, _| {
                     let is_lost = matches!(point, Point::Step | Point::Canary) && start.elapsed() > after;
                     is_lost.then(|| lost.clone())
+                });
+            } else if let Ok(text) = std::env::var(PANIC_VARIABLE) {
+                faults.set(move |point, prompts| {
+                    let is_meant = point == Point::Begin && prompts.iter().any(|prompt| prompt.contains(&text));
+                    is_meant.then_some(Fault::Panic)
                 });
             }
             faults

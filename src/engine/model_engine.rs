@@ -100,8 +100,8 @@ impl ModelEngine {
         }
         let counters = &self.0.common.counters;
         counters.requests.add(1);
-        let mut given_up = GivenUp { counters, is_answered: false };
-        let stage = StageCell::default();
+        let stage = StageCell::new(Arc::clone(&counters.stages));
+        let mut given_up = GivenUp { counters, stage: &stage, is_answered: false };
         let deadline = request.deadline;
         let answer = self.answer_at_any_time(request, &stage);
         let result = match deadline {
@@ -410,14 +410,16 @@ impl Engine for ModelEngine {
     }
 }
 
-/// Counts a request whose caller does not wait for its end.
+/// Stops a request's clock, and counts it if its caller does not wait for its end.
 struct GivenUp<'a> {
     counters: &'a Counters,
+    stage: &'a StageCell,
     is_answered: bool,
 }
 
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
+        self.stage.end();
         if !self.is_answered {
             self.counters.given_up.add(1);
         }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -11,6 +11,7 @@ use super::places::Place;
 use crate::florence::answer::{Answer, StopReason};
 use crate::florence::generation::GenerationOptions;
 use crate::florence::image::Picture;
+use crate::telemetry::{Histogram, HistogramSnapshot};
 
 /// One picture with everything that is asked about it.
 #[derive(Debug, Clone)]
@@ -78,30 +79,104 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The stage of a request, told across threads.
-#[derive(Debug, Clone, Default)]
-pub(super) struct StageCell(Arc<AtomicU8>);
+impl Stage {
+    const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Waking,
+        Self::Decoding,
+        Self::Preparing,
+        Self::WaitingForDevice,
+        Self::EncodingPicture,
+        Self::Writing,
+        Self::Reading,
+    ];
+
+    /// One word for programs to read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Waking => "waking",
+            Self::Decoding => "decoding",
+            Self::Preparing => "preparing",
+            Self::WaitingForDevice => "waiting_for_device",
+            Self::EncodingPicture => "encoding_picture",
+            Self::Writing => "writing",
+            Self::Reading => "reading",
+        }
+    }
+}
+
+/// How long requests stay in each stage.
+#[derive(Debug)]
+pub(super) struct StageTimes([Histogram; Stage::ALL.len()]);
+
+impl Default for StageTimes {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Histogram::of_seconds()))
+    }
+}
+
+impl StageTimes {
+    fn observe(&self, stage: Stage, time: Duration) {
+        if let Some(times) = self.0.get(stage as usize) {
+            times.observe(time);
+        }
+    }
+
+    /// The times so far, by the stage's name. Decoding is not ours.
+    pub fn snapshot(&self) -> Vec<(&'static str, HistogramSnapshot)> {
+        let stages = Stage::ALL.iter().zip(&self.0).filter(|(stage, _)| **stage != Stage::Decoding);
+        stages.map(|(stage, times)| (stage.name(), times.snapshot())).collect()
+    }
+}
+
+/// The stage of a request, told across threads, with a clock that says how long it stays in each.
+#[derive(Debug, Clone)]
+pub(super) struct StageCell(Arc<CellState>);
+
+#[derive(Debug)]
+struct CellState {
+    stage: AtomicU8,
+    begun: Instant,
+    /// When it came to its stage, in microseconds since it began.
+    since: AtomicU64,
+    is_over: AtomicBool,
+    times: Arc<StageTimes>,
+}
 
 impl StageCell {
-    const STAGES: [Stage; 8] = [
-        Stage::Waiting,
-        Stage::Waking,
-        Stage::Decoding,
-        Stage::Preparing,
-        Stage::WaitingForDevice,
-        Stage::EncodingPicture,
-        Stage::Writing,
-        Stage::Reading,
-    ];
+    /// The cell of a request that waits for its turn from now on.
+    pub fn new(times: Arc<StageTimes>) -> Self {
+        let (stage, since, is_over) = (AtomicU8::new(Stage::Waiting as u8), AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(CellState { stage, begun: Instant::now(), since, is_over, times }))
+    }
 
     /// The request has come to this stage.
     pub fn set(&self, stage: Stage) {
-        self.0.store(stage as u8, Ordering::Relaxed);
+        if stage == self.get() {
+            return;
+        }
+        self.leave_stage();
+        self.0.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Nobody waits for the request any more. A thread may still work on it; that counts no longer.
+    pub fn end(&self) {
+        self.leave_stage();
+        self.0.is_over.store(true, Ordering::Relaxed);
     }
 
     /// The stage that the request has come to.
     pub fn get(&self) -> Stage {
-        Self::STAGES.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or(Stage::Waiting)
+        Stage::ALL.get(usize::from(self.0.stage.load(Ordering::Relaxed))).copied().unwrap_or(Stage::Waiting)
+    }
+
+    fn leave_stage(&self) {
+        let now = u64::try_from(self.0.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let since = self.0.since.swap(now, Ordering::Relaxed);
+        if !self.0.is_over.load(Ordering::Relaxed) {
+            self.0.times.observe(self.get(), Duration::from_micros(now.saturating_sub(since)));
+        }
     }
 }
 
@@ -110,12 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_are_told_as_they_were_set() {
-        let cell = StageCell::default();
+    fn stages_are_told_as_they_were_set_and_each_is_timed_once() {
+        let times = Arc::new(StageTimes::default());
+        let cell = StageCell::new(Arc::clone(&times));
         assert_eq!(cell.get(), Stage::Waiting);
-        for stage in StageCell::STAGES {
+        for stage in Stage::ALL {
             cell.clone().set(stage);
             assert_eq!(cell.get(), stage);
         }
+        cell.end();
+        cell.set(Stage::Writing);
+        cell.set(Stage::Reading);
+        assert!(times.0.iter().all(|times| times.snapshot().count == 1), "{times:?}");
+        assert_eq!(times.snapshot().len(), Stage::ALL.len() - 1);
     }
 }

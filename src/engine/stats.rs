@@ -1,6 +1,10 @@
 //! What the engine has done so far, counted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::request::StageTimes;
+use crate::telemetry::{Histogram, HistogramSnapshot};
 
 /// Declares the counters together with their snapshot, so that neither can lack one of the other's.
 macro_rules! counters {
@@ -9,10 +13,14 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $(pub $name: Counter,)+
+            /// How full batches are.
+            pub batches: Batches,
+            /// How long requests stay in each stage.
+            pub stages: Arc<StageTimes>,
         }
 
         /// What the engine has done since it started, and what it is doing.
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Default, PartialEq)]
         pub struct Stats {
             $($(#[$doc])+ pub $name: u64,)+
             /// Requests that found no place.
@@ -21,12 +29,17 @@ macro_rules! counters {
             pub singles: u64,
             /// Pictures of runs that have a place now.
             pub run_pictures: u64,
+            /// How long requests stayed in each stage, in seconds, by the stage's name.
+            pub stage_times: Vec<(&'static str, HistogramSnapshot)>,
+            /// How many pictures, prompts and answers were worked on together, by what they are.
+            pub batches: Vec<(&'static str, HistogramSnapshot)>,
         }
 
         impl Counters {
             /// All counts at this moment.
             pub fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)+ ..Stats::default() }
+                let (stage_times, batches) = (self.stages.snapshot(), self.batches.snapshot());
+                Stats { $($name: self.$name.get(),)+ stage_times, batches, ..Stats::default() }
             }
         }
     };
@@ -71,6 +84,31 @@ counters! {
     loads,
     /// Models that could not be loaded.
     failed_loads,
+}
+
+/// How full batches are.
+#[derive(Debug)]
+pub(super) struct Batches {
+    /// Pictures in passes of the vision tower.
+    pub pictures: Histogram,
+    /// Prompts in passes of the encoder.
+    pub prompts: Histogram,
+    /// Answers in steps of the decoder.
+    pub answers: Histogram,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        let new = Histogram::of_counts;
+        Self { pictures: new(), prompts: new(), answers: new() }
+    }
+}
+
+impl Batches {
+    fn snapshot(&self) -> Vec<(&'static str, HistogramSnapshot)> {
+        let all = [("pictures", &self.pictures), ("prompts", &self.prompts), ("answers", &self.answers)];
+        all.into_iter().map(|(name, batch)| (name, batch.snapshot())).collect()
+    }
 }
 
 /// One count.

@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::Value;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 pub use deploy_params::{CUSTOM, DeployError, DeployParams, PRETRAINED, RUNTIME, requested_plan};
 pub use settings::LifecycleSettings;
 pub use start::Start;
 
-use crate::engine::{ModelPlan, ServedModel};
+use crate::engine::{EngineError, ModelPlan, ServedModel};
 use crate::models::Catalog;
 use crate::session::{Session, SessionError};
 use crate::telemetry;
@@ -70,6 +71,10 @@ struct Inner {
     rows: Vec<Value>,
     state: Mutex<State>,
     stopping: CancellationToken,
+    /// Told once nothing is to be learnt any more of what was before this process.
+    past_settled: CancellationToken,
+    /// Held while the platform is told something.
+    record_turn: AsyncMutex<()>,
 }
 
 #[derive(Default)]
@@ -81,7 +86,8 @@ struct State {
     served: Option<Served>,
     /// Somebody chose a model, or none: what was to happen at the start is over.
     is_chosen: bool,
-    /// What the platform was told last.
+    /// What the platform should know, and what it was told last.
+    to_record: Option<Value>,
     recorded: Option<Value>,
 }
 
@@ -104,8 +110,8 @@ impl Lifecycle {
     /// The life cycle of the models of this session.
     pub fn new(session: Arc<Session>, settings: LifecycleSettings) -> Self {
         let rows = Catalog::embedded().rows_for_clients();
-        let (state, stopping) = (Mutex::default(), CancellationToken::new());
-        Self(Arc::new(Inner { session, settings, rows, state, stopping }))
+        let (state, stopping, past_settled, record_turn) = Default::default();
+        Self(Arc::new(Inner { session, settings, rows, state, stopping, past_settled, record_turn }))
     }
 
     /// The session.
@@ -136,6 +142,9 @@ impl Lifecycle {
     }
 
     async fn deploy_to_the_end(&self, plan: ModelPlan, cause: Cause) -> Result<ServedModel, SessionError> {
+        if self.is_stopping() {
+            return Err(EngineError::ShuttingDown.into());
+        }
         let underway = self.begin(&plan, cause);
         telemetry::progress(telemetry::DEPLOYING, 0, 1);
         let result = self.0.session.deploy(plan).await;
@@ -155,7 +164,7 @@ impl Lifecycle {
 
     /// Breaks the load under way off. False if there is none.
     pub fn cancel(&self) -> bool {
-        self.state().is_chosen = true;
+        self.note_choice();
         self.0.session.cancel_loading()
     }
 
@@ -199,8 +208,10 @@ impl Lifecycle {
 
     /// Notes a deployment that begins, and breaks off one that it supersedes.
     fn begin(&self, plan: &ModelPlan, cause: Cause) -> UnderwayGuard<'_> {
+        if cause.is_choice() {
+            self.note_choice();
+        }
         let mut state = self.state();
-        state.is_chosen |= cause.is_choice();
         let is_superseded = |first: &Underway| !first.cause.is_choice() && first.plan != *plan;
         if state.underway.first().is_some_and(is_superseded) {
             self.0.session.cancel_loading();
@@ -214,6 +225,11 @@ impl Lifecycle {
     fn note_served(&self, served: &ServedModel, cause: Cause) {
         self.state().served = Some(Served { cause, since: Instant::now() });
         self.record(served);
+    }
+
+    fn note_choice(&self) {
+        self.state().is_chosen = true;
+        self.0.past_settled.cancel();
     }
 
     fn is_chosen(&self) -> bool {

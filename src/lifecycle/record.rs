@@ -40,16 +40,22 @@ impl Lifecycle {
     pub(super) fn record(&self, served: &ServedModel) {
         let Some((platform, task_id)) = self.platform() else { return };
         let Ok(parameters) = serde_json::to_value(DeployParams::of(served, self.rows())) else { return };
-        if self.state().recorded.replace(parameters.clone()).as_ref() == Some(&parameters) {
-            return;
-        }
+        self.state().to_record = Some(parameters);
         let lifecycle = self.clone();
         tokio::spawn(async move {
-            let told = timeout(WRITE_PATIENCE, platform.record_deployment(task_id, &parameters)).await;
-            if !matches!(told, Ok(Ok(()))) {
-                tracing::warn!("the platform was not told about the model, a restarted session will not have it");
+            // What was recorded before this process began must not be written over before it was read.
+            lifecycle.0.past_settled.cancelled().await;
+            // One after the other, and always the newest.
+            let _turn = lifecycle.0.record_turn.lock().await;
+            let (wanted, known) = {
+                let state = lifecycle.state();
+                (state.to_record.clone(), state.recorded.clone())
+            };
+            let Some(parameters) = wanted.filter(|wanted| known.as_ref() != Some(wanted)) else { return };
+            match timeout(WRITE_PATIENCE, platform.record_deployment(task_id, &parameters)).await {
+                Ok(Ok(())) => lifecycle.state().recorded = Some(parameters),
                 // The next deployment tries again, also of the same model.
-                lifecycle.state().recorded = None;
+                _ => tracing::warn!("the platform was not told about the model, a restarted session will not have it"),
             }
         });
     }

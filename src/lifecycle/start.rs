@@ -65,6 +65,7 @@ impl Lifecycle {
         };
         let (recorded, is_wanted) =
             tokio::join!(self.recorded(), async { when == When::IfWanted && self.wants_autostart().await });
+        self.0.past_settled.cancel();
         if self.is_chosen() {
             return;
         }

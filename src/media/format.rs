@@ -1,5 +1,7 @@
 //! Recognising a file by its first bytes, whatever its name says.
 
+use std::path::Path;
+
 use image::ImageFormat;
 
 /// For messages.
@@ -7,6 +9,9 @@ pub const SUPPORTED_FORMATS: &str = "jpg (jfif, mpo), png, webp, bmp, tiff and g
 
 /// File name extensions of supported pictures.
 const EXTENSIONS: [&str; 11] = ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "bmp", "tif", "tiff", "gif"];
+
+/// File name extensions of videos.
+const VIDEO_EXTENSIONS: [&str; 11] = ["mp4", "m4v", "mov", "avi", "mkv", "webm", "wmv", "flv", "3gp", "mpg", "mpeg"];
 
 /// How a file is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +103,18 @@ pub const fn format_name(format: ImageFormat) -> &'static str {
 }
 
 /// Whether a file's name ends as that of a supported picture.
-pub fn is_picture_name(path: &std::path::Path) -> bool {
+pub fn is_picture_name(path: &Path) -> bool {
+    ends_in(path, &EXTENSIONS)
+}
+
+/// Whether a file's name ends as that of a video.
+pub fn is_video_name(path: &Path) -> bool {
+    ends_in(path, &VIDEO_EXTENSIONS)
+}
+
+fn ends_in(path: &Path, extensions: &[&str]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 /// Whether the length of the second header is one that bitmaps have.

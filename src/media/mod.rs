@@ -21,7 +21,7 @@ pub use draw::draw_labelled_boxes;
 pub use error::DecodeError;
 pub use fetch::{AllowedHost, FetchError, FetchSettings, Fetcher};
 pub use file_cache::{CachedFile, FileCache, FileCacheSettings};
-pub use format::is_picture_name;
+pub use format::{is_picture_name, is_video_name};
 pub use video::{
     Frame, FrameRange, FrameReader, VideoError, VideoFile, VideoInfo, VideoSettings, ffmpeg_is_here, probe_video,
 };

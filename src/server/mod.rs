@@ -5,16 +5,20 @@
 mod budget;
 mod envelope;
 mod error;
+mod exposition;
 mod form;
+mod latency;
 mod limits;
 mod request_log;
 mod router;
 mod routes;
 mod serve;
 mod state;
+mod traffic;
 mod video_form;
 
 pub use error::ApiError;
+pub use latency::{LatencySummary, LatencyWindow};
 pub use router::{path_prefix, router};
 pub use serve::{BodyError, ConnectionLimits, serve, serve_with};
 pub use state::{AppState, Identity};

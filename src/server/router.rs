@@ -4,14 +4,14 @@ use std::any::Any;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::limits::MAX_FORM_BYTES;
-use super::request_log::log_request;
+use super::request_log::note_request;
 use super::routes::{app, assistance, deploy, inference, info, metrics, page, page_api, probes, queue, status};
 use super::state::AppState;
 
@@ -39,9 +39,9 @@ pub fn router(state: AppState, prefix: Option<&str>) -> Router {
     routes
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        // From the inside out: a panic becomes an answer, and every answer is logged.
+        // From the inside out: a panic becomes an answer, and every answer is logged and counted.
         .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(from_fn(log_request))
+        .layer(from_fn_with_state(state.clone(), note_request))
         .with_state(state)
 }
 

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::budget::ByteBudget;
 use super::error::ApiError;
+use super::latency::LatencyWindow;
 use super::limits::{MAX_HELD_UPLOAD_BYTES, MAX_HELD_VIDEO_BYTES};
+use super::traffic::Traffic;
 use crate::engine::ServedModel;
 use crate::lifecycle::Lifecycle;
 use crate::session::Session;
@@ -28,6 +30,11 @@ impl Identity {
     /// The identity that the variables `APP_NAME`, `TASK_ID` and `ENV` give.
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The name for people, who do not know the original's default.
+    pub fn shown_name(&self) -> &str {
+        if self.app_name == Self::DEFAULT_APP_NAME { "Serve Florence-2" } else { &self.app_name }
     }
 
     /// Who runs us, in the platform's words.
@@ -57,6 +64,10 @@ pub struct AppState {
     pub(super) videos: ByteBudget,
     /// When the server began.
     pub(super) started: Instant,
+    /// What callers asked, counted and timed.
+    pub(super) traffic: Arc<Traffic>,
+    /// How long the last answers took.
+    pub latency: Arc<LatencyWindow>,
 }
 
 impl AppState {
@@ -69,6 +80,8 @@ impl AppState {
             uploads: ByteBudget::new(MAX_HELD_UPLOAD_BYTES),
             videos: ByteBudget::new(MAX_HELD_VIDEO_BYTES),
             started: Instant::now(),
+            traffic: Arc::default(),
+            latency: Arc::default(),
         }
     }
 

@@ -143,7 +143,10 @@ impl Session {
 
     /// What the engine has done so far.
     pub fn engine_stats(&self) -> Stats {
-        self.engine.stats()
+        let mut stats = self.engine.stats();
+        // The one stage that comes before the engine.
+        stats.stage_times.push((Stage::Decoding.name(), self.decoder.times()));
+        stats
     }
 
     /// Whether a model is served, and which.

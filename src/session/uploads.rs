@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +16,7 @@ use super::SessionError;
 use crate::florence::image::Picture;
 use crate::media::{self, DecodeOptions};
 use crate::supervisely::ImageSize;
+use crate::telemetry::{Histogram, HistogramSnapshot};
 
 /// Most pixels that all requests keep from the check until their turn.
 const KEPT_PIXELS: u64 = 96 << 20;
@@ -107,6 +109,8 @@ pub(super) struct Decoder {
     /// For pictures that wait for their turn. Nobody ever waits for it.
     kept: PixelBudget,
     width: usize,
+    /// How long decoding takes, without the wait for it.
+    times: Arc<Histogram>,
 }
 
 impl Decoder {
@@ -118,7 +122,13 @@ impl Decoder {
             options: Arc::new(options),
             cores: Arc::new(Semaphore::new(width)),
             width,
+            times: Arc::new(Histogram::of_seconds()),
         }
+    }
+
+    /// How long decoding took so far.
+    pub(super) fn times(&self) -> HistogramSnapshot {
+        self.times.snapshot()
     }
 
     /// Decodes every file once.
@@ -184,11 +194,14 @@ impl Decoder {
         let pixels = if pixels > self.options.max_pixels { 0 } else { pixels };
         let share = self.working.acquire(pixels).await?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Fault::Stopped)?;
-        let options = Arc::clone(&self.options);
+        let (options, times) = (Arc::clone(&self.options), Arc::clone(&self.times));
         let job = spawn_blocking(move || {
             // The work cannot be called off, so its shares go with it and not with the request.
             let _core = core;
-            let picture = media::decode(&bytes, &options).map_err(|error| Fault::Unreadable(error.to_string()))?;
+            let begun = Instant::now();
+            let picture = media::decode(&bytes, &options).map_err(|error| Fault::Unreadable(error.to_string()));
+            times.observe(begun.elapsed());
+            let picture = picture?;
             Ok(HeldPicture { picture: Arc::new(picture), _share: Some(share) })
         });
         job.await.unwrap_or(Err(Fault::Stopped))

@@ -19,8 +19,9 @@ pub use annotation::{Annotation, Label, LabelTag};
 pub use geometry::{ImageSize, Rectangle};
 pub use meta::{ClassRegistry, ObjectClass, ProjectMeta, Shape, TagMeta};
 pub use platform::{
-    Address, DatasetRecord, Figure, ImageRecord, NewDataset, NewImage, NewProject, Notice, Platform, PlatformAccess,
-    PlatformError, PlatformSettings, ProjectRecord, Retries, StoredAnnotation, Token, VideoRecord, is_truthy,
+    Address, DatasetRecord, Figure, ImageRecord, MAX_NAMES, NewDataset, NewImage, NewProject, Notice, Platform,
+    PlatformAccess, PlatformError, PlatformSettings, ProjectRecord, Retries, StoredAnnotation, Token, VideoRecord,
+    free_names, is_truthy, number_suffix,
 };
 pub use polygon::{Geometry, Polygon};
 pub use prediction::{Origin, Prediction};

@@ -3,6 +3,7 @@
 //! People at a terminal read lines of text. The platform reads one JSON object a line, and its reader is easily broken: see
 //! `record` for what may stand in one. Secrets of the environment never leave, whoever puts them into a line.
 
+mod histogram;
 mod layer;
 mod level;
 mod memory;
@@ -17,6 +18,7 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use histogram::{Histogram, HistogramSnapshot};
 pub use memory::{available_memory_bytes, peak_resident_bytes, resident_bytes, total_memory_bytes};
 pub use progress::{BytePace, DEPLOYED, DEPLOYING, STARTED, progress, progress_bytes};
 pub use tail::{LogLine, lines_after};

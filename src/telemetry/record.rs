@@ -62,6 +62,8 @@ impl Record {
 
     fn put(&mut self, field: &Field, value: Value) {
         match field.name() {
+            // What a library's own log says about its place in the source helps nobody here.
+            name if name.starts_with("log.") => {}
             "message" => self.message = value.as_str().map_or_else(|| value.to_string(), str::to_owned),
             name if KNOWN_KEYS.contains(&name) => {
                 self.known.insert(name.to_owned(), value);

@@ -28,3 +28,19 @@ async fn wrong_prompts_and_options_are_the_callers_fault() {
     let stats = engine.stats();
     assert_eq!((stats.requests, stats.answered, stats.failed, stats.given_up), (5, 1, 4, 0));
 }
+
+#[tokio::test]
+async fn a_request_is_timed_in_every_stage_that_it_comes_through() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let picture = Arc::new(Picture::new(1, 1, vec![9; 3]).unwrap());
+    ask(&engine, &picture, &["<OD>", "<CAPTION>"]).await.unwrap();
+    let stats = engine.stats();
+    let count = |stage: &str| stats.stage_times.iter().find(|(name, _)| *name == stage).map(|(_, times)| times.count);
+    for stage in ["waiting", "preparing", "waiting_for_device", "encoding_picture", "writing", "reading"] {
+        assert_eq!(count(stage), Some(1), "{stage}");
+    }
+    assert_eq!((count("waking"), count("decoding")), (Some(0), None), "it was awake, and decoding comes before");
+    let sum = |of: &str| stats.batches.iter().find(|(name, _)| *name == of).map(|(_, sizes)| sizes.sum);
+    assert_eq!((sum("pictures"), sum("prompts")), (Some(1.), Some(2.)));
+    assert_eq!(sum("answers"), Some(stats.step_answers as f64));
+}

@@ -365,6 +365,7 @@ impl ReplicaParts {
         let features = self.model.encode_pixels(&Tensor::cat(&pixels, 0)?, &mut Probe::none())?;
         self.counters.vision_passes.add(1);
         self.counters.pictures.add(batch.len());
+        self.counters.batches.pictures.observe_count(batch.len());
         // Each on its own, so that one that is kept does not keep the memory of all.
         let row = |row| features.narrow(0, row, 1)?.force_contiguous();
         Ok((0..batch.len()).map(row).collect::<Result<_, candle_core::Error>>()?)
@@ -384,6 +385,7 @@ impl ReplicaParts {
         let encoded = self.model.encode(&Tensor::cat(&features, 0)?, &prompts, &mut Probe::none())?;
         self.counters.encoder_passes.add(1);
         self.counters.prompts.add(prompts.len());
+        self.counters.batches.prompts.observe_count(prompts.len());
         Ok(self.model.begin(&encoded, &options)?)
     }
 
@@ -398,6 +400,7 @@ impl ReplicaParts {
         let progress = self.model.advance(&mut decodings)?;
         self.counters.steps.add(1);
         self.counters.step_answers.add(answers.len());
+        self.counters.batches.answers.observe_count(answers.len());
         Ok(progress)
     }
 

@@ -80,18 +80,25 @@ impl From<HFError> for FetchError {
                 "the hub does not let us in: HF_TOKEN is missing, or has no right to the repository".to_owned()
             }
             HFError::RateLimited { .. } => "the hub is asked too often, try again in some minutes".to_owned(),
-            error => describe(error),
+            error => match std::error::Error::source(error) {
+                Some(cause) => format!("the hub cannot be reached: {}", innermost(cause)),
+                None => describe(error),
+            },
         })
     }
 }
 
-/// The outermost and the innermost cause in one line.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
+fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    let (outer, inner) = (error.to_string(), cause.to_string());
+    cause.to_string()
+}
+
+/// The outermost and the innermost cause in one line.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let (outer, inner) = (error.to_string(), innermost(error));
     let text = if outer.contains(&inner) { outer } else { format!("{outer}: {inner}") };
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -22,7 +22,7 @@ pub(super) struct Staging {
 /// Whether a folder holds every file of a published checkpoint.
 pub(in crate::models) fn is_complete(folder: &Path) -> bool {
     let has = |file: &&str| folder.join(file).is_file();
-    FILES.iter().all(|file| has(file)) && [SAFETENSORS_FILE, PICKLE_FILE].iter().any(|file| has(file))
+    FILES.iter().all(has) && [SAFETENSORS_FILE, PICKLE_FILE].iter().any(has)
 }
 
 /// A lock that other processes see, unless one of them has it. It ends with the file.

@@ -111,7 +111,7 @@ fn version(bytes: &[u8]) -> String {
     format!("\"{digits}\"")
 }
 
-fn is_ping(query: &str) -> bool {
+pub(in crate::server) fn is_ping(query: &str) -> bool {
     query.split('&').any(|pair| matches!(pair, "ping=true" | "ping=True" | "ping=1"))
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::error::ApiError;
 use super::super::state::AppState;
-use crate::engine::{Deployment, DeviceChoice, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
+use crate::engine::{Deployment, DeviceChoice, EngineError, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
 use crate::lifecycle::{Cause, DeployError};
 use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
 use crate::telemetry::{available_memory_bytes, lines_after, peak_resident_bytes, resident_bytes, total_memory_bytes};
@@ -23,7 +23,7 @@ pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value
     let lifecycle = &app.lifecycle;
     Json(json!({
         "app": {
-            "name": app.identity.app_name,
+            "name": app.identity.shown_name(),
             "version": env!("CARGO_PKG_VERSION"),
             "session_id": app.identity.session_id,
             "mode": app.identity.mode(),
@@ -45,7 +45,9 @@ pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value
             "held": stats.singles + stats.run_pictures,
             "runs": app.session.queue().running_count(),
         },
-        "latency_ms": Value::Null,
+        "latency_ms": app.latency.summary().map(|summary| {
+            json!({"median": summary.median_ms, "p95": summary.p95_ms, "count": summary.count})
+        }),
         "idle_freeze_s": lifecycle.settings().idle_freeze.map(|limit| limit.as_secs()),
     }))
 }
@@ -187,6 +189,9 @@ pub(in crate::server) async fn serve(
     // Its media type is demanded: pages of other hosts cannot send it without asking first.
     let Json(order) = order.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let plan = plan(&app, &order)?;
+    if app.lifecycle.is_stopping() {
+        return Err(EngineError::ShuttingDown.into());
+    }
     app.lifecycle.deploy_in_background(plan, Cause::Page);
     Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))))
 }

@@ -71,6 +71,11 @@ impl Exception {
         }
     }
 
+    /// What happened, without the quotes around some.
+    pub fn message(&self) -> &str {
+        self.message.trim_matches('"')
+    }
+
     fn new(kind: &'static str, message: String) -> Self {
         // Nothing about the inside of the server: the log has it.
         Self { traceback: format!("{kind}: {message}"), kind, message }

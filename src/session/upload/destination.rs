@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::sources::SourceDatasets;
 use crate::session::SessionError;
-use crate::supervisely::{DatasetRecord, NewDataset, NewImage, NewProject, Platform, UploadArguments};
+use crate::supervisely::{
+    DatasetRecord, MAX_NAMES, NewDataset, NewImage, NewProject, Platform, UploadArguments, free_names, number_suffix,
+};
 
 /// Datasets that may lie within each other: more would be a circle.
 const MAX_DEPTH: usize = 100;
-/// Names that are tried for a project or dataset.
-const MAX_NAMES: usize = 1000;
 
 /// Who makes projects and datasets, for their names and descriptions.
 pub(super) struct Maker {
@@ -125,24 +125,8 @@ async fn create_project(platform: &Platform, source: &DatasetRecord, maker: &Mak
         Some(task_id) => format!("Predictions from task #{task_id}"),
         None => "Predictions".to_owned(),
     };
-    for name in free_names(&name) {
-        if platform.projects_named(workspace_id, &name).await?.is_empty() {
-            let project = NewProject { name, workspace_id, description: maker.describe("project"), kind: "images" };
-            return Ok(platform.add_project(&project).await?.id);
-        }
-    }
-    Err(SessionError::Internal(format!("every name like {name:?} is taken")))
-}
-
-/// The name, then with a number.
-fn free_names(name: &str) -> impl Iterator<Item = String> + '_ {
-    let numbered = (1..MAX_NAMES).map(move |number| format!("{name}{}", number_suffix(number)));
-    std::iter::once(name.to_owned()).chain(numbered)
-}
-
-/// As the SDK numbers names that are taken.
-fn number_suffix(number: usize) -> String {
-    format!("_{number:03}")
+    let project = NewProject { name, workspace_id, description: maker.describe("project"), kind: "images" };
+    Ok(platform.add_project_under_free_name(project).await?.id)
 }
 
 /// The suffix goes before a file's extension.
@@ -167,11 +151,5 @@ mod tests {
         assert_eq!(first, ["a.png", "a(dataset_id:5).png", "a(dataset_id:5)_001.png", "b"]);
         assert_eq!(names(destination.name_copies(9, 5, &[(4, "b")])), ["b(dataset_id:5)"]);
         assert_eq!(names(destination.name_copies(10, 5, &[(4, "b")])), ["b"]);
-    }
-
-    #[test]
-    fn names_are_numbered_as_the_sdk_does() {
-        let names: Vec<String> = free_names("v1.0").take(3).collect();
-        assert_eq!(names, ["v1.0", "v1.0_001", "v1.0_002"]);
     }
 }

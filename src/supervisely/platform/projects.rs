@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::PlatformError;
+use super::names::free_names;
 use super::records::{DatasetRecord, ProjectRecord};
-use super::transport::Platform;
+use super::transport::{Platform, nonsense};
 
 /// A project to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,6 +70,24 @@ impl Platform {
         let there = self.projects_named(project.workspace_id, &project.name).await?;
         let ours = there.into_iter().find(|known| known.description.as_ref() == Some(&project.description));
         ours.ok_or(refusal)
+    }
+
+    /// Makes a project under its name, or under that name with a number where others have it.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub async fn add_project_under_free_name(&self, project: NewProject) -> Result<ProjectRecord, PlatformError> {
+        for name in free_names(&project.name) {
+            if self.projects_named(project.workspace_id, &name).await?.is_empty() {
+                return self.add_project(&NewProject { name, ..project.clone() }).await;
+            }
+        }
+        Err(nonsense("projects.list", &format!("every name like {:?} is taken", project.name)))
+    }
+
+    /// The page on which users see a project.
+    pub fn project_page(&self, id: i64) -> String {
+        format!("{}/projects/{id}/datasets", self.address())
     }
 
     /// A dataset's record.

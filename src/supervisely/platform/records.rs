@@ -67,6 +67,8 @@ pub struct ProjectRecord {
     pub workspace_id: Option<i64>,
     /// What users read about it.
     pub description: Option<String>,
+    /// Pictures in all of its datasets.
+    pub images_count: Option<u64>,
 }
 
 impl ProjectRecord {

@@ -37,6 +37,14 @@ pub enum SettingsError {
     /// No pictures are named; the text is the original's.
     #[error("Image ids are not provided")]
     NoImageIds,
+    /// A key that means nothing.
+    #[error("there is no setting {key:?}, only {known}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The settings that there are.
+        known: String,
+    },
     /// A task that no model has.
     #[error("task_prompt must be one of {}, not {given:?}", TaskPrompt::list_all())]
     UnknownTask {
@@ -52,6 +60,10 @@ impl SettingsError {
     /// A value that is not what it should be.
     pub fn invalid(key: &str, expected: &'static str, found: &Value) -> Self {
         Self::InvalidValue { key: shorten(key), expected, found: shorten(&found.to_string()) }
+    }
+
+    pub(super) fn unknown_key(key: &str, known: String) -> Self {
+        Self::UnknownKey { key: shorten(key), known }
     }
 
     pub(super) fn unknown_task(given: &str) -> Self {

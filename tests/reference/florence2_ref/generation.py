@@ -23,6 +23,11 @@ def build_native_model(c, w, vocab, image_id):
     miss, extra = m.load_state_dict(sd, strict=False)
     assert not extra and all("pos_idx_to_embed" in x for x in miss), (miss, extra)
     m.tie_weights()
+    return clear_defaults(m)
+
+
+def clear_defaults(m):
+    """Leaves of the model's own generation settings nothing but the special ids."""
     gc = m.generation_config
     gc.max_length = None
     for k in ("early_stopping", "no_repeat_ngram_size", "num_beams", "forced_bos_token_id", "forced_eos_token_id"):

@@ -23,6 +23,7 @@ class Db:
         self.notifications: List[dict] = []
         self.workflow: List[dict] = []
         self.task_fields: Dict[int, dict] = {}
+        self.task_parameters: Dict[int, dict] = {}
         self.frames: Dict[int, List[Image.Image]] = {}
         self.next_id = 9000
         self.seed()

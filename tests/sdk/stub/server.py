@@ -16,11 +16,14 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from .apps import Apps
 from .data import STAMP, ApiError, Db
 from .media import encode
 from .shapes import add_shapes
 
 DEFAULT_TOKEN = "stub" + "0" * 124
+# Longest that an answer is held back.
+HOLD_S = 60
 # How a platform that misbehaves fails: before it does anything, or after, when only the answer is lost.
 FAILURES = ("500", "429", "slow", "garbage", "500 after", "garbage after")
 
@@ -41,10 +44,14 @@ class Stub:
     def reset(self):
         with self.lock:
             self.db = Db()
+            self.apps = Apps()
             add_shapes(self.db)
             self.log: List[dict] = []
             self.faults: List[dict] = []
             self.delays: Dict[str, float] = {}
+            # Methods whose request, or whose answer, stands still until the event.
+            self.held_requests: Dict[str, threading.Event] = {}
+            self.held_answers: Dict[str, threading.Event] = {}
 
     # --- small parts
 
@@ -218,7 +225,7 @@ class Stub:
             return {
                 "id": id_, "type": "app", "status": "started", "teamId": 4, "workspaceId": 10,
                 "description": "", "meta": {
-                    "sessionToken": "task-%d" % id_,
+                    "sessionToken": "task-%d" % id_, "params": db.task_parameters.get(id_) or {},
                     "app": {"id": 1, "name": "Serve Florence-2", "config": {
                         "session_tags": ["deployed_florence_2", "deployed_nn"]}},
                 },
@@ -244,11 +251,14 @@ class Stub:
             if method.endswith("upload"):
                 return []
             if method.endswith(".list"):
-                return self.page(b, [])
+                return []
             raise ApiError(404, "no such file")
         if method.startswith("apps.workflow"):
             db.workflow.append({"method": method, "body": b})
             return {"success": True, "id": db.new_id()}
+        answer = self.apps.call(self, method, b)
+        if answer is not None:
+            return answer
         raise ApiError(404, "the stub has no method %r" % method)
 
     def frame(self, video_id: int, index: int) -> bytes:
@@ -386,8 +396,15 @@ class Stub:
             return self.fail(failure)
         if failure == "slow":
             time.sleep(0.3)
+        self.hold(self.held_requests, method)
         response = self.perform(method, body, key)
+        self.hold(self.held_answers, method)
         return self.fail(failure.split()[0]) if failure and failure.endswith("after") else response
+
+    @staticmethod
+    def hold(held: Dict[str, threading.Event], method: str):
+        if method in held:
+            held[method].wait(HOLD_S)
 
     @staticmethod
     def fail(failure: str) -> Response:
