@@ -85,6 +85,11 @@ impl ApiError {
         Self::titled(StatusCode::BAD_GATEWAY, "The platform failed", message)
     }
 
+    /// The caller may not.
+    pub fn forbidden(message: impl Display) -> Self {
+        Self::titled(StatusCode::FORBIDDEN, "Access denied", &message.to_string())
+    }
+
     /// No such route.
     pub fn not_found() -> Self {
         Self::bare(StatusCode::NOT_FOUND, "Not Found".into())

@@ -12,6 +12,7 @@ mod limits;
 mod request_log;
 mod router;
 mod routes;
+mod same_site;
 mod serve;
 mod state;
 mod traffic;

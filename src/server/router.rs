@@ -4,7 +4,7 @@ use std::any::Any;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::limits::MAX_FORM_BYTES;
 use super::request_log::note_request;
 use super::routes::{app, assistance, deploy, inference, info, metrics, page, page_api, probes, queue, status};
+use super::same_site::refuse_other_sites;
 use super::state::AppState;
 
 /// The platform's variable for a path below which every route lies.
@@ -79,13 +80,12 @@ fn information() -> Router<AppState> {
         .route("/freeze_model", post(status::freeze))
         .route("/get_prompt_instructions", post(assistance::prompt_instructions))
         .route("/metrics", get(metrics::show))
-        .route("/sly/shutdown", post(app::shut_down))
         .route("/sly/session-info", post(app::session_info))
         .route("/sly/state", post(app::nothing))
         .route("/sly/data", post(app::nothing))
 }
 
-/// The page and what it asks.
+/// The page, what it asks, and what else only its own site may.
 fn page() -> Router<AppState> {
     Router::new()
         .route("/", get(page::show))
@@ -97,6 +97,8 @@ fn page() -> Router<AppState> {
         .route("/api/serve", post(page_api::serve))
         .route("/api/cancel", post(page_api::cancel))
         .route("/api/stop", post(page_api::stop))
+        .route("/sly/shutdown", post(app::shut_down))
+        .route_layer(from_fn(refuse_other_sites))
 }
 
 fn runs() -> Router<AppState> {

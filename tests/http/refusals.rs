@@ -239,3 +239,17 @@ async fn failures_and_panics_are_answered_and_the_server_goes_on() {
     }
     assert_eq!(server.infer(json!({"text": "car"})).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn pages_of_other_sites_press_no_buttons() {
+    let server = TestServer::start();
+    for path in ["/api/stop", "/api/cancel", "/sly/shutdown"] {
+        let request = axum::http::Request::post(path).header("sec-fetch-site", "cross-site");
+        let answer = server.send(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(server.get("/readyz").await.status, StatusCode::OK);
+    let own = axum::http::Request::post("/api/stop").header("sec-fetch-site", "same-origin");
+    assert_eq!(server.send(own.body(axum::body::Body::empty()).unwrap()).await.status, StatusCode::OK);
+    assert_eq!(server.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
