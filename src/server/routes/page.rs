@@ -4,9 +4,11 @@
 //! reference that is a query alone means the same in both cases: so the page names its style and its first script, and
 //! `GET /?page=NAME` is `GET /page/NAME`.
 
+use std::sync::LazyLock;
+
 use axum::Json;
 use axum::extract::{Path, RawQuery};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -24,14 +26,26 @@ const INDEX: &str = "index.html";
 /// Bytes of a digest that name a version of a file.
 const VERSION_BYTES: usize = 8;
 
-/// The page's files by name. The macro saves writing each name twice.
+/// A file of the page.
+struct PageFile {
+    name: &'static str,
+    bytes: &'static [u8],
+    /// Changes with the bytes, so that browsers fetch a file again after an update and only then.
+    version: LazyLock<HeaderValue>,
+}
+
+/// The table of the page's files, each with the version that its bytes have.
 macro_rules! page_files {
     ($($name:literal),+ $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../page/", $name)))),+]
+        [$(PageFile {
+            name: $name,
+            bytes: include_bytes!(concat!("../page/", $name)),
+            version: LazyLock::new(|| version(include_bytes!(concat!("../page/", $name)))),
+        }),+]
     };
 }
 
-const FILES: &[(&str, &[u8])] = page_files![
+static FILES: [PageFile; 25] = page_files![
     "index.html",
     "style.css",
     "icon.svg",
@@ -104,11 +118,11 @@ fn media_type(name: &str) -> &'static str {
     }
 }
 
-/// Changes with the bytes, so that browsers fetch a file again after an update and only then.
-fn version(bytes: &[u8]) -> String {
+fn version(bytes: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(bytes);
     let digits: String = digest.iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{digits}\"")
+    // Hexadecimal digits always are a header's value.
+    HeaderValue::from_str(&format!("\"{digits}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
 pub(in crate::server) fn is_ping(query: &str) -> bool {
@@ -125,9 +139,8 @@ mod tests {
     const MAX_PAGE_BYTES: usize = 150_000;
 
     fn text(name: &str) -> &'static str {
-        let (_, bytes) =
-            FILES.iter().find(|(there, _)| *there == name).unwrap_or_else(|| panic!("{name} is not there"));
-        std::str::from_utf8(bytes).unwrap()
+        let file = FILES.iter().find(|file| file.name == name).unwrap_or_else(|| panic!("{name} is not in the table"));
+        std::str::from_utf8(file.bytes).unwrap()
     }
 
     /// What stands between `start` and the next `end`, each time.
@@ -140,7 +153,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/page");
         let there: BTreeSet<String> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let served: BTreeSet<String> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let served: BTreeSet<String> = FILES.iter().map(|file| file.name.to_owned()).collect();
         assert_eq!(served, there);
         assert_eq!(served.len(), FILES.len());
     }
@@ -167,21 +180,21 @@ mod tests {
             text(name);
         }
         let unused: Vec<&str> =
-            FILES.iter().map(|(name, _)| *name).filter(|name| *name != INDEX && !named.contains(name)).collect();
+            FILES.iter().map(|file| file.name).filter(|name| *name != INDEX && !named.contains(name)).collect();
         assert!(unused.is_empty(), "nothing names {unused:?}");
     }
 
     #[test]
     fn the_page_is_light() {
-        let total: usize = FILES.iter().map(|(_, bytes)| bytes.len()).sum();
+        let total: usize = FILES.iter().map(|file| file.bytes.len()).sum();
         assert!(total < MAX_PAGE_BYTES, "the page has {total} bytes");
     }
 
     #[test]
     fn nothing_comes_from_elsewhere_and_nothing_is_inline() {
-        for (name, _) in FILES {
-            let text = text(name).replace("http://www.w3.org/", "");
-            assert!(!text.contains("http:") && !text.contains("https:") && !text.contains("//cdn"), "{name}");
+        for file in &FILES {
+            let text = text(file.name).replace("http://www.w3.org/", "");
+            assert!(!text.contains("http:") && !text.contains("https:") && !text.contains("//cdn"), "{}", file.name);
         }
         let index = text(INDEX);
         assert!(!index.contains("<style") && !index.contains(" style="), "the policy forbids inline styles");
