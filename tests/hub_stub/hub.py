@@ -274,9 +274,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # --- how it is said
 
     def write(self, content):
-        self.wfile.write(content)
+        # Counted first: whoever has the bytes finds them counted.
         with self.server.hub.lock:
             self.record.sent += len(content)
+        self.wfile.write(content)
 
     def begin(self, status, headers):
         self.record.status = status
