@@ -99,3 +99,51 @@ impl Row<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The convolution from its definition, in f64.
+    fn by_definition(input: DepthwiseInput<'_>) -> Vec<f64> {
+        let DepthwiseInput { map, weight, bias, height, width } = input;
+        let channels = bias.len();
+        let at = |pixel: usize, channel: usize| f64::from(map[pixel * channels + channel]);
+        let mut out = vec![];
+        for pixel in 0..map.len() / channels {
+            let (y, x) = (pixel / width % height, pixel % width);
+            for channel in 0..channels {
+                let mut sum = at(pixel, channel) + f64::from(bias[channel]);
+                for tap in 0..TAPS {
+                    let (dy, dx) = (y + tap / 3, x + tap % 3);
+                    if (1..=height).contains(&dy) && (1..=width).contains(&dx) {
+                        let source = pixel + (tap / 3) * width + tap % 3 - width - 1;
+                        sum += at(source, channel) * f64::from(weight[tap * channels + channel]);
+                    }
+                }
+                out.push(sum);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_computes_the_definition_on_odd_shapes() {
+        for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 1, 6, 4), (3, 7, 1, 3), (1, 9, 8, 49)]
+        {
+            let value = |index: usize, scale: usize| ((index * scale) % 97) as f32 / 48.5 - 1.;
+            let values = |count: usize, scale: usize| (0..count).map(|index| value(index, scale)).collect::<Vec<_>>();
+            let (map, weight) = (values(batch * height * width * channels, 31), values(TAPS * channels, 17));
+            let bias = values(channels, 11);
+            let input = DepthwiseInput { map: &map, weight: &weight, bias: &bias, height, width };
+            let expected = by_definition(input);
+            for set in InstructionSet::supported() {
+                let found = depthwise_conv3x3(input, set);
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((f64::from(*found) - expected).abs() < 1e-5, "{set:?}: {found} is not {expected}");
+                }
+            }
+        }
+    }
+}
