@@ -2,6 +2,9 @@
 //!
 //! Each has an implementation for the CPU and one made of candle's own operations, which every device runs.
 
+#[cfg(feature = "cuda")]
+#[allow(dead_code, unused_imports, reason = "the model begins to use it")]
+pub mod cuda;
 mod depthwise;
 mod layer_norm;
 
