@@ -2,13 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use candle_core::{IndexOp, Tensor};
-
-use super::bart::{DecoderCache, Encoded};
+use super::bart::Encoded;
 use super::error::FlorenceError;
-use super::generation::{GenerationOptions, Hypothesis, ModelTokens, Rules, Search, Step};
+use super::generation::{GenerationOptions, Hypothesis, ModelTokens, Ranking, Rules, Search, Step, Wanted};
+use super::kernels::DecoderCache;
 use super::model::Florence;
-use super::probe::Probe;
 
 /// The answer to one prompt while it is written.
 #[derive(Debug)]
@@ -42,9 +40,9 @@ impl Decoding {
         self.search.into_hypotheses()
     }
 
-    fn take(&mut self, logits: &Tensor) -> Result<Progress, FlorenceError> {
-        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
-        match self.search.advance(&logits)? {
+    fn take(&mut self, rankings: Vec<Ranking>) -> Result<Progress, FlorenceError> {
+        let rankings = rankings.into_iter().collect::<Option<Vec<_>>>().ok_or(FlorenceError::NotFinite)?;
+        match self.search.advance(&rankings)? {
             Step::Done => Ok(Progress::Done),
             Step::Continue { parents } => {
                 self.cache.reorder(&parents)?;
@@ -86,15 +84,13 @@ impl Florence {
         decodings: &mut [&mut Decoding],
     ) -> Result<Vec<Result<Progress, FlorenceError>>, FlorenceError> {
         let tokens: Vec<u32> = decodings.iter().flat_map(|decoding| decoding.search.last_tokens()).collect();
+        let wanted: Vec<Wanted> = decodings.iter().flat_map(|decoding| decoding.search.wanted()).collect();
         let mut caches: Vec<&mut DecoderCache> = decodings.iter_mut().map(|decoding| &mut decoding.cache).collect();
-        let logits = self.step(&tokens, &mut caches, &mut Probe::none())?;
-        let mut start = 0;
+        let mut rankings = self.step_best(&tokens, &wanted, &mut caches)?.into_iter();
         let progress = decodings.iter_mut().map(|decoding| {
-            let rows = start..start + decoding.rows();
-            start = rows.end;
-            let logits = logits.i(rows)?;
+            let rankings = rankings.by_ref().take(decoding.rows()).collect();
             // The step is done for all of them: a panic here is this answer's alone and must not let the others repeat it.
-            catch_unwind(AssertUnwindSafe(|| decoding.take(&logits))).unwrap_or(Err(FlorenceError::Panicked))
+            catch_unwind(AssertUnwindSafe(|| decoding.take(rankings))).unwrap_or(Err(FlorenceError::Panicked))
         });
         Ok(progress.collect())
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::answer::{Answer, PictureSize, StopReason};
-use super::bart::{Decoder, DecoderCache, Encoded, Encoder, TokenEmbedding};
+use super::bart::{Decoder, Encoded, Encoder, vocabulary};
 use super::config::{CONFIG_FILE, Config};
 use super::error::{CheckpointResult, FlorenceError};
 use super::files::CheckpointFiles;
-use super::generation::GenerationOptions;
+use super::generation::{GenerationOptions, Ranking, Wanted};
+use super::kernels::{DecoderCache, Vocabulary};
 use super::probe::Probe;
 use super::processor::Processor;
 use super::tokenizer::{TOKENIZER_FILE, Tokenizer};
@@ -24,7 +25,7 @@ pub struct Florence {
     processor: Arc<Processor>,
     tower: DaViT,
     projector: Projector,
-    embedding: TokenEmbedding,
+    vocabulary: Vocabulary,
     encoder: Encoder,
     decoder: Decoder,
     device: Device,
@@ -73,14 +74,14 @@ impl Florence {
         let text = weights.pp(TEXT_MODEL);
         let tower = DaViT::new(&config.vision, &weights.pp("vision_tower"))?;
         let projector = Projector::new(&config, &weights)?;
-        let embedding = TokenEmbedding::new(&config.text, &weights)?;
+        let vocabulary = vocabulary(&config.text, &weights)?;
         let encoder = Encoder::new(&config.text, &text.pp("encoder"))?;
         let decoder = Decoder::new(&config.text, &text.pp("decoder"))?;
         weights.check_nothing_left()?;
-        check_ids(files, &config, &tokenizer, embedding.vocabulary())?;
+        check_ids(files, &config, &tokenizer, vocabulary.tokens())?;
         let processor = Processor::new(config, tokenizer, projector.max_map_size(), encoder.max_positions());
         let (processor, device) = (Arc::new(processor), device.clone());
-        Ok(Self { processor, tower, projector, embedding, encoder, decoder, device, dtype })
+        Ok(Self { processor, tower, projector, vocabulary, encoder, decoder, device, dtype })
     }
 
     /// What prepares requests and reads answers; it may be used on other threads.
@@ -90,7 +91,7 @@ impl Florence {
 
     /// Number of tokens, which is the width of the logits.
     pub fn vocabulary(&self) -> usize {
-        self.embedding.vocabulary()
+        self.vocabulary.tokens()
     }
 
     /// Pixels `[batch, 3, height, width]` to the vision tower's map `[batch, h, w, channels]`. Pixels may lie anywhere and have
@@ -139,8 +140,8 @@ impl Florence {
             .iter()
             .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat_n(pad, longest - ids.len())))
             .collect();
-        let ids = Tensor::from_vec(ids, (prompts.len(), longest), &self.device)?;
-        let embeddings = Tensor::cat(&[features, &self.embedding.embed(&ids)?], 1)?;
+        let embedded = self.vocabulary.embed(&ids)?.reshape((prompts.len(), longest, ()))?;
+        let embeddings = Tensor::cat(&[features, &embedded], 1)?;
         probe.visit(|| "inputs_embeds".to_owned(), &embeddings);
         let lengths: Vec<usize> = prompts.iter().map(|ids| image_tokens + ids.len()).collect();
         let encoded = self.encoder.forward(&embeddings, &lengths, probe)?;
@@ -169,12 +170,27 @@ impl Florence {
         caches: &mut [&mut DecoderCache],
         probe: &mut Probe<'_>,
     ) -> Result<Tensor, FlorenceError> {
-        let ids = Tensor::new(tokens, &self.device)?.unsqueeze(1)?;
-        let hidden = self.decoder.step(&self.embedding.embed(&ids)?, caches, probe)?;
-        let logits = self.embedding.logits(&hidden)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-        // Errors of a device that works in the background have shown themselves by now.
+        let hidden = self.decoder.step(&self.vocabulary.embed(tokens)?, caches, probe)?;
+        let logits = self.vocabulary.logits(&hidden)?;
         caches.iter_mut().for_each(|cache| cache.advance());
         Ok(logits)
+    }
+
+    /// Like [`Self::step`], but gives only the best tokens of each row.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn step_best(
+        &self,
+        tokens: &[u32],
+        wanted: &[Wanted],
+        caches: &mut [&mut DecoderCache],
+    ) -> Result<Vec<Ranking>, FlorenceError> {
+        let hidden = self.decoder.step(&self.vocabulary.embed(tokens)?, caches, &mut Probe::none())?;
+        let rankings = self.vocabulary.select(&hidden, wanted)?;
+        // Errors of a device that works in the background have shown themselves by now.
+        caches.iter_mut().for_each(|cache| cache.advance());
+        Ok(rankings)
     }
 
     /// Most tokens that an answer can have.

@@ -1,6 +1,6 @@
 //! A look at the tensors between the stages of the model, for finding where two implementations part.
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 /// Looks at a tensor and its name.
 type Visitor<'a> = dyn FnMut(&str, &Tensor) + 'a;
@@ -25,5 +25,16 @@ impl<'a> Probe<'a> {
         if let Some(visitor) = &mut self.0 {
             visitor(&name(), tensor);
         }
+    }
+
+    /// Called where the model has a sum of which the reference names the part that was added last.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn visit_added(&mut self, name: impl FnOnce() -> String, sum: &Tensor, before: &Tensor) -> Result<()> {
+        if self.0.is_some() {
+            self.visit(name, &(sum - before)?);
+        }
+        Ok(())
     }
 }

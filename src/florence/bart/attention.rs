@@ -1,64 +1,88 @@
-//! Multi-head attention with biases on all four projections.
+//! The projections around the text model's attentions, with biases on all of them.
 
-use candle_core::{Module, Result, Tensor};
-use candle_nn::Linear;
+use candle_core::{Result, Tensor};
 
 use crate::florence::error::CheckpointResult;
+use crate::florence::kernels::{DecoderCache, Linear, cached_attention, cross_attention, encoder_attention};
 use crate::florence::weights::Weights;
 
-/// The four projections of one attention.
-pub struct MultiHeadAttention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+/// Attention within a sequence: of the encoder, or of the decoder over what it has written.
+pub struct SelfAttention {
+    /// To queries, keys and values side by side.
+    qkv: Linear,
     out: Linear,
     heads: usize,
-    scale: f64,
 }
 
-impl MultiHeadAttention {
+/// Attention of the decoder to the encoder's output.
+pub struct CrossAttention {
+    query: Linear,
+    /// To keys and values side by side.
+    key_value: Linear,
+    out: Linear,
+    heads: usize,
+}
+
+impl SelfAttention {
     /// Takes the tensors below `weights`.
     ///
     /// # Errors
     /// A tensor that is missing or does not fit.
     pub fn new(d_model: usize, heads: usize, weights: &Weights) -> CheckpointResult<Self> {
-        let linear = |name| weights.pp(name).linear(d_model, d_model);
         Ok(Self {
-            query: linear("q_proj")?,
-            key: linear("k_proj")?,
-            value: linear("v_proj")?,
-            out: linear("out_proj")?,
+            qkv: weights.linears(&["q_proj", "k_proj", "v_proj"], d_model, d_model)?,
+            out: weights.pp("out_proj").linear(d_model, d_model)?,
             heads,
-            scale: ((d_model / heads) as f64).powf(-0.5),
         })
     }
 
-    /// Scaled queries of `x` `[batch, length, d_model]`: `[batch, heads, length, width]`.
+    /// `x` `[batch, length, d_model]` with what each position finds in its row added; see [`encoder_attention`].
     ///
     /// # Errors
     /// The device's.
-    pub fn queries(&self, x: &Tensor) -> Result<Tensor> {
-        self.split(&(self.query.forward(x)? * self.scale)?)
+    pub fn add_to(&self, x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+        let attended = encoder_attention(&self.qkv.forward(x)?, self.heads, lengths)?;
+        self.out.forward_add(&attended, x)
     }
 
-    /// Keys and values of `x` `[batch, length, d_model]`, each `[batch, heads, length, width]`.
+    /// `x` `[rows, d_model]` with what each row finds in its cache added; see [`cached_attention`].
     ///
     /// # Errors
     /// The device's.
-    pub fn keys_values(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        Ok((self.split(&self.key.forward(x)?)?, self.split(&self.value.forward(x)?)?))
+    pub fn add_cached(&self, x: &Tensor, layer: usize, caches: &mut [&mut DecoderCache]) -> Result<Tensor> {
+        let attended = cached_attention(&self.qkv.forward(x)?, self.heads, layer, caches)?;
+        self.out.forward_add(&attended, x)
+    }
+}
+
+impl CrossAttention {
+    /// Takes the tensors below `weights`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or does not fit.
+    pub fn new(d_model: usize, heads: usize, weights: &Weights) -> CheckpointResult<Self> {
+        Ok(Self {
+            query: weights.pp("q_proj").linear(d_model, d_model)?,
+            key_value: weights.linears(&["k_proj", "v_proj"], d_model, d_model)?,
+            out: weights.pp("out_proj").linear(d_model, d_model)?,
+            heads,
+        })
     }
 
-    /// What the heads found, `[batch, heads, length, width]`, to `[batch, length, d_model]`.
+    /// Keys and values `[…, 2 * d_model]` of the encoder's output `[…, d_model]`.
     ///
     /// # Errors
     /// The device's.
-    pub fn join(&self, attended: &Tensor) -> Result<Tensor> {
-        self.out.forward(&attended.transpose(1, 2)?.flatten_from(2)?.contiguous()?)
+    pub fn keys_values(&self, encoded: &Tensor) -> Result<Tensor> {
+        self.key_value.forward(encoded)
     }
 
-    fn split(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, length, d_model) = x.dims3()?;
-        x.reshape((batch, length, self.heads, d_model / self.heads))?.transpose(1, 2)?.contiguous()
+    /// `x` `[rows, d_model]` with what each row finds in its encoder's output added; see [`cross_attention`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn add_to(&self, x: &Tensor, layer: usize, caches: &[&mut DecoderCache]) -> Result<Tensor> {
+        let attended = cross_attention(&self.query.forward(x)?, self.heads, layer, caches)?;
+        self.out.forward_add(&attended, x)
     }
 }

@@ -2,14 +2,12 @@
 
 use candle_core::{Module, Result, Tensor};
 
-use super::attention::MultiHeadAttention;
-use super::cache::DecoderCache;
+use super::attention::{CrossAttention, SelfAttention};
 use super::embedding::PositionEmbedding;
-use super::encoder::{Encoded, Mlp};
+use super::encoder::{Encoded, FeedForward};
 use crate::florence::config::TextConfig;
 use crate::florence::error::CheckpointResult;
-use crate::florence::kernels::LayerNorm;
-use crate::florence::ops::attention;
+use crate::florence::kernels::{DecoderCache, LayerNorm};
 use crate::florence::probe::Probe;
 use crate::florence::weights::Weights;
 
@@ -20,11 +18,11 @@ pub struct Decoder {
 }
 
 struct DecoderLayer {
-    self_attention: MultiHeadAttention,
+    self_attention: SelfAttention,
     self_attention_norm: LayerNorm,
-    cross_attention: MultiHeadAttention,
+    cross_attention: CrossAttention,
     cross_attention_norm: LayerNorm,
-    mlp: Mlp,
+    feed_forward: FeedForward,
 }
 
 impl Decoder {
@@ -52,21 +50,16 @@ impl Decoder {
     pub fn caches(&self, encoded: &Encoded, beams: &[usize]) -> Result<Vec<DecoderCache>> {
         let layers = self.layers.iter().map(|layer| layer.cross_attention.keys_values(&encoded.hidden));
         let layers = layers.collect::<Result<Vec<_>>>()?;
-        let rows = beams.len();
         let cache = |(row, (&length, &beams)): (usize, (&usize, &usize))| {
             // Padding is cut off, so that nothing need be masked. Each row is on its own, so that one long answer does not keep
             // the memory of those that were begun with it.
-            let own = |tensor: &Tensor| {
-                let own = tensor.narrow(0, row, 1)?.narrow(2, 0, length)?;
-                if rows == 1 { own.contiguous() } else { own.force_contiguous() }
-            };
-            let cross = layers.iter().map(|(keys, values)| Ok((own(keys)?, own(values)?)));
-            Ok(DecoderCache::new(cross.collect::<Result<_>>()?, beams))
+            let own = layers.iter().map(|layer| layer.narrow(0, row, 1)?.narrow(1, 0, length));
+            Ok(DecoderCache::new(Tensor::cat(&own.collect::<Result<Vec<_>>>()?, 0)?, beams))
         };
         encoded.lengths.iter().zip(beams).enumerate().map(cache).collect()
     }
 
-    /// Embeddings `[rows, 1, d_model]` of the last tokens to hidden states `[rows, d_model]`.
+    /// Embeddings `[rows, d_model]` of the last tokens to hidden states of the same shape.
     ///
     /// The rows are the beams of the first cache, those of the second, and so on. Inputs may differ in everything: what
     /// each attends to is its own, and only the products with the weights are shared.
@@ -84,16 +77,16 @@ impl Decoder {
         probe.visit(|| format!("decoder_step{step}.embed_norm"), &hidden);
         for (index, layer) in self.layers.iter().enumerate() {
             let name = |part: &str| format!("decoder_step{step}.layer{index}{part}");
-            let attended = layer.self_attend(&hidden, index, caches)?;
-            probe.visit(|| name(".self_attn"), &attended);
-            hidden = layer.self_attention_norm.forward(&(hidden + attended)?)?;
-            let attended = layer.cross_attend(&hidden, index, caches)?;
-            probe.visit(|| name(".cross_attn"), &attended);
-            hidden = layer.cross_attention_norm.forward(&(hidden + attended)?)?;
-            hidden = layer.mlp.forward(&hidden)?;
+            let sum = layer.self_attention.add_cached(&hidden, index, caches)?;
+            probe.visit_added(|| name(".self_attn"), &sum, &hidden)?;
+            hidden = layer.self_attention_norm.forward(&sum)?;
+            let sum = layer.cross_attention.add_to(&hidden, index, caches)?;
+            probe.visit_added(|| name(".cross_attn"), &sum, &hidden)?;
+            hidden = layer.cross_attention_norm.forward(&sum)?;
+            hidden = layer.feed_forward.forward(&hidden)?;
             probe.visit(|| name(""), &hidden);
         }
-        hidden.squeeze(1)
+        Ok(hidden)
     }
 }
 
@@ -101,42 +94,11 @@ impl DecoderLayer {
     fn new(config: &TextConfig, weights: &Weights) -> CheckpointResult<Self> {
         let (d_model, heads) = (config.d_model, config.decoder_attention_heads);
         Ok(Self {
-            self_attention: MultiHeadAttention::new(d_model, heads, &weights.pp("self_attn"))?,
+            self_attention: SelfAttention::new(d_model, heads, &weights.pp("self_attn"))?,
             self_attention_norm: weights.pp("self_attn_layer_norm").layer_norm(d_model)?,
-            cross_attention: MultiHeadAttention::new(d_model, heads, &weights.pp("encoder_attn"))?,
+            cross_attention: CrossAttention::new(d_model, heads, &weights.pp("encoder_attn"))?,
             cross_attention_norm: weights.pp("encoder_attn_layer_norm").layer_norm(d_model)?,
-            mlp: Mlp::new(d_model, config.decoder_ffn_dim, weights)?,
+            feed_forward: FeedForward::new(d_model, config.decoder_ffn_dim, weights)?,
         })
-    }
-
-    fn self_attend(&self, x: &Tensor, index: usize, caches: &mut [&mut DecoderCache]) -> Result<Tensor> {
-        let queries = self.self_attention.queries(x)?;
-        let (keys, values) = self.self_attention.keys_values(x)?;
-        let mut start = 0;
-        let mut attended = Vec::with_capacity(caches.len());
-        for cache in caches {
-            let rows = |tensor: &Tensor| tensor.narrow(0, start, cache.beams());
-            let queries = rows(&queries)?;
-            let (keys, values) = (rows(&keys)?, rows(&values)?);
-            start += cache.beams();
-            let (keys, values) = cache.append(index, &keys, &values)?;
-            attended.push(attention(&queries, &keys, &values, None)?);
-        }
-        self.self_attention.join(&Tensor::cat(&attended, 0)?)
-    }
-
-    /// The beams of an input attend as if they were its successive positions, so its keys and values are read once.
-    fn cross_attend(&self, x: &Tensor, index: usize, caches: &[&mut DecoderCache]) -> Result<Tensor> {
-        let queries = self.cross_attention.queries(x)?;
-        let mut start = 0;
-        let mut attended = Vec::with_capacity(caches.len());
-        for cache in caches {
-            // [beams, heads, 1, width] to [1, heads, beams, width] and back.
-            let queries = queries.narrow(0, start, cache.beams())?.transpose(0, 2)?.contiguous()?;
-            start += cache.beams();
-            let (keys, values) = cache.cross(index)?;
-            attended.push(attention(&queries, keys, values, None)?.transpose(0, 2)?.contiguous()?);
-        }
-        self.cross_attention.join(&Tensor::cat(&attended, 0)?)
     }
 }

@@ -3,8 +3,8 @@
 //! Each step ranks the best `2 K` continuations of the `K` beams. Of those that end, the ones among the first `K` join
 //! the finished list; of those that do not, the best `K` run on.
 
-use super::rules::{Allowed, LogProbs, Rules};
-use super::{EarlyStopping, Hypothesis, Step};
+use super::rules::{Allowed, Rules};
+use super::{BestFew, Candidate, EarlyStopping, Hypothesis, Step, Wanted};
 use crate::florence::error::FlorenceError;
 
 /// Running score of the beams that duplicate the first one before anything was written.
@@ -29,7 +29,7 @@ struct Beam {
 
 /// A beam with one more token.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
+struct Continuation {
     parent: usize,
     token: u32,
     log_prob: f32,
@@ -50,8 +50,13 @@ impl BeamSearch {
         self.beams.iter().map(|beam| beam.ids.last().copied().unwrap_or(self.rules.tokens.start)).collect()
     }
 
-    pub(super) fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {
-        let candidates = self.rank(logits)?;
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        let most = 2 * self.rules.options.num_beams;
+        self.beams.iter().map(|beam| self.rules.allowed(&beam.ids).wanted(most, beam.score)).collect()
+    }
+
+    pub(super) fn advance(&mut self, rankings: &[Vec<Candidate>]) -> Result<Step, FlorenceError> {
+        let candidates = self.rank(rankings);
         let most = self.rules.options.num_beams;
         let length = self.beams.first().map_or(0, |beam| beam.ids.len());
         let is_closed = self.rules.options.early_stopping == EarlyStopping::Always && self.finished.len() == most;
@@ -78,28 +83,25 @@ impl BeamSearch {
     }
 
     /// The best `2 K` continuations, best first; of equals that of the lower beam, then the lower token.
-    fn rank(&self, logits: &[f32]) -> Result<Vec<Candidate>, FlorenceError> {
-        let vocabulary = logits.len() / self.beams.len().max(1);
-        let mut best = BestCandidates::new(2 * self.rules.options.num_beams);
-        for ((parent, beam), logits) in self.beams.iter().enumerate().zip(logits.chunks_exact(vocabulary.max(1))) {
+    fn rank(&self, rankings: &[Vec<Candidate>]) -> Vec<Continuation> {
+        let mut best = BestFew::new(2 * self.rules.options.num_beams);
+        let mut offer = |continuation: Continuation| {
+            if best.takes(continuation.score) {
+                best.offer(continuation.score, continuation);
+            }
+        };
+        for ((parent, beam), ranking) in self.beams.iter().enumerate().zip(rankings) {
             match self.rules.allowed(&beam.ids) {
-                Allowed::Only(token) => {
-                    best.offer(Candidate { parent, token, log_prob: 0.0, score: beam.score });
-                }
-                Allowed::AllBut(banned) => {
-                    for (token, log_prob) in LogProbs::new(logits)?.iter() {
-                        let score = log_prob + beam.score;
-                        if best.takes(score) && !banned.contains(&token) {
-                            best.offer(Candidate { parent, token, log_prob, score });
-                        }
-                    }
-                }
+                Allowed::Only(token) => offer(Continuation { parent, token, log_prob: 0.0, score: beam.score }),
+                Allowed::AllBut(_) => ranking.iter().for_each(|&Candidate { token, log_prob }| {
+                    offer(Continuation { parent, token, log_prob, score: log_prob + beam.score });
+                }),
             }
         }
-        Ok(best.ranked)
+        best.into_items()
     }
 
-    fn extend(&self, candidate: Candidate) -> Option<Beam> {
+    fn extend(&self, candidate: Continuation) -> Option<Beam> {
         let mut beam = self.beams.get(candidate.parent)?.clone();
         beam.ids.push(candidate.token);
         beam.log_probs.push(candidate.log_prob);
@@ -138,29 +140,6 @@ impl BeamSearch {
     }
 }
 
-/// The best few of many candidates, found without sorting them all.
-struct BestCandidates {
-    ranked: Vec<Candidate>,
-    most: usize,
-}
-
-impl BestCandidates {
-    fn new(most: usize) -> Self {
-        Self { ranked: Vec::with_capacity(most + 1), most }
-    }
-
-    /// Whether a candidate of this score would be kept.
-    fn takes(&self, score: f32) -> bool {
-        self.ranked.len() < self.most || self.ranked.last().is_some_and(|worst| score > worst.score)
-    }
-
-    fn offer(&mut self, candidate: Candidate) {
-        let place = self.ranked.partition_point(|other| other.score >= candidate.score);
-        self.ranked.insert(place, candidate);
-        self.ranked.truncate(self.most);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,10 +160,16 @@ mod tests {
         tokens.iter().flat_map(row).collect()
     }
 
+    fn rankings(search: &BeamSearch) -> Vec<Vec<Candidate>> {
+        let logits = logits(&search.last_tokens());
+        let rows = search.wanted().into_iter().zip(logits.chunks_exact(VOCABULARY));
+        rows.map(|(wanted, logits)| wanted.rank(logits).unwrap()).collect()
+    }
+
     fn run(options: GenerationOptions) -> (Vec<Hypothesis>, usize) {
         let mut search = BeamSearch::new(Rules::new(options, TOKENS, 50).unwrap());
         for step in 1.. {
-            if search.advance(&logits(&search.last_tokens())).unwrap() == Step::Done {
+            if search.advance(&rankings(&search)).unwrap() == Step::Done {
                 return (search.into_hypotheses(), step);
             }
         }
@@ -244,13 +229,13 @@ mod tests {
 
     #[test]
     fn equals_are_ranked_by_beam_and_token() {
-        let mut best = BestCandidates::new(3);
-        for (parent, token) in [(0, 4), (0, 5), (1, 0), (1, 1)] {
-            if best.takes(1.0) {
-                best.offer(Candidate { parent, token, log_prob: 0.0, score: 1.0 });
-            }
-        }
-        let order: Vec<_> = best.ranked.iter().map(|candidate| (candidate.parent, candidate.token)).collect();
-        assert_eq!(order, [(0, 4), (0, 5), (1, 0)]);
+        let options = GenerationOptions { num_beams: 2, max_new_tokens: 9, ..Default::default() };
+        let mut search = BeamSearch::new(Rules::new(options, TOKENS, 50).unwrap());
+        search.beams =
+            [[2, 0, 3], [2, 0, 4]].map(|ids| Beam { ids: ids.to_vec(), log_probs: vec![], score: -1. }).to_vec();
+        let candidate = |token| Candidate { token, log_prob: -1. };
+        let ranked = search.rank(&[vec![candidate(4), candidate(5)], vec![candidate(0), candidate(1), candidate(3)]]);
+        let order: Vec<_> = ranked.iter().map(|continuation| (continuation.parent, continuation.token)).collect();
+        assert_eq!(order, [(0, 4), (0, 5), (1, 0), (1, 1)]);
     }
 }

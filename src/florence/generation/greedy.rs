@@ -1,7 +1,7 @@
 //! Greedy decoding: the most probable token each time.
 
-use super::rules::{Allowed, LogProbs, Rules};
-use super::{Hypothesis, Step};
+use super::rules::{Allowed, Rules};
+use super::{Candidate, Hypothesis, Step, Wanted};
 use crate::florence::error::FlorenceError;
 
 /// The state of a greedy search.
@@ -21,16 +21,16 @@ impl GreedySearch {
         self.ids.last().copied().unwrap_or(self.rules.tokens.start)
     }
 
-    pub(super) fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {
+    pub(super) fn wanted(&self) -> Wanted {
+        self.rules.allowed(&self.ids).wanted(1, 0.)
+    }
+
+    pub(super) fn advance(&mut self, rankings: &[Vec<Candidate>]) -> Result<Step, FlorenceError> {
         let (token, log_prob) = match self.rules.allowed(&self.ids) {
             Allowed::Only(token) => (token, 0.0),
-            Allowed::AllBut(banned) => {
-                let log_probs = LogProbs::new(logits)?;
-                let allowed = log_probs.iter().filter(|(token, _)| !banned.contains(token));
-                // Of equals the first wins, as torch's argmax has it.
-                allowed
-                    .reduce(|best, next| if next.1 > best.1 { next } else { best })
-                    .ok_or(FlorenceError::NotFinite)?
+            Allowed::AllBut(_) => {
+                let best = rankings.first().and_then(|ranking| ranking.first()).ok_or(FlorenceError::NotFinite)?;
+                (best.token, best.log_prob)
             }
         };
         self.ids.push(token);

@@ -1,14 +1,16 @@
 //! Searching the text of an answer: greedy or with beams, as transformers' `generate` does it.
 //!
-//! A [`Search`] is the state of one input and knows no tensors: it is shown the logits of its rows after each step and
-//! says which rows go on with which tokens. Whoever runs the model may mix inputs freely.
+//! A [`Search`] is the state of one input and knows no tensors: it says what it wants to know of its rows, is shown their best
+//! tokens after each step, and says which rows go on with which tokens. Whoever runs the model may mix inputs freely.
 
 mod beam;
 mod greedy;
 mod options;
+mod ranking;
 mod rules;
 
 pub use options::{EarlyStopping, ForcedToken, GenerationOptions};
+pub use ranking::{BestFew, Candidate, Ranking, Wanted};
 pub use rules::{ModelTokens, Rules};
 
 use super::answer::StopReason;
@@ -68,14 +70,22 @@ impl Search {
         }
     }
 
-    /// Takes the logits `[rows, vocabulary]` that follow the last tokens.
+    /// What is wanted of each row of logits that follow the last tokens.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        match self {
+            Self::Greedy(search) => vec![search.wanted()],
+            Self::Beam(search) => search.wanted(),
+        }
+    }
+
+    /// Takes the best tokens of each row, as many as were wanted.
     ///
     /// # Errors
-    /// A row of logits that is not made of numbers.
-    pub fn advance(&mut self, logits: &[f32]) -> Result<Step, FlorenceError> {
+    /// A row without any.
+    pub fn advance(&mut self, rankings: &[Vec<Candidate>]) -> Result<Step, FlorenceError> {
         match self {
-            Self::Greedy(search) => search.advance(logits),
-            Self::Beam(search) => search.advance(logits),
+            Self::Greedy(search) => search.advance(rankings),
+            Self::Beam(search) => search.advance(rankings),
         }
     }
 

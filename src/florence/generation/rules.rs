@@ -1,6 +1,6 @@
 //! Which tokens may come next, and what they cost.
 
-use super::GenerationOptions;
+use super::{GenerationOptions, Wanted};
 use crate::florence::answer::StopReason;
 use crate::florence::error::FlorenceError;
 
@@ -35,6 +35,16 @@ pub enum Allowed {
     Only(u32),
     /// All but these.
     AllBut(Vec<u32>),
+}
+
+impl Allowed {
+    /// The best `most` of these tokens are wanted of a row that has scored `score` so far.
+    pub fn wanted(self, most: usize, score: f32) -> Wanted {
+        match self {
+            Self::Only(_) => Wanted::NOTHING,
+            Self::AllBut(banned) => Wanted { most, score, banned },
+        }
+    }
 }
 
 impl Rules {
@@ -118,36 +128,6 @@ fn banned_tokens(ids: &[u32], size: usize) -> Vec<u32> {
         .collect()
 }
 
-/// The log-probabilities of a row of logits, computed for single tokens when asked for.
-pub struct LogProbs<'a> {
-    logits: &'a [f32],
-    max: f32,
-    log_sum: f32,
-}
-
-impl<'a> LogProbs<'a> {
-    /// Sums up a row.
-    ///
-    /// # Errors
-    /// A row without a finite sum.
-    #[allow(clippy::cast_possible_truncation, reason = "log-probabilities are f32 as in the reference")]
-    pub fn new(logits: &'a [f32]) -> Result<Self, FlorenceError> {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|logit| f64::from((logit - max).exp())).sum();
-        let log_sum = sum.ln() as f32;
-        if max.is_finite() && log_sum.is_finite() {
-            Ok(Self { logits, max, log_sum })
-        } else {
-            Err(FlorenceError::NotFinite)
-        }
-    }
-
-    /// Tokens with their log-probabilities, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> {
-        (0..).zip(self.logits.iter().map(|logit| logit - self.max - self.log_sum))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,15 +204,5 @@ mod tests {
         for options in wrong {
             assert!(Rules::new(options, TOKENS, 100).is_err());
         }
-    }
-
-    #[test]
-    fn log_probs_sum_to_one_and_refuse_what_is_no_number() {
-        let logits = [1.0, -2.0, 0.5, 100.0, 99.0];
-        let sum: f32 = LogProbs::new(&logits).unwrap().iter().map(|(_, log_prob)| log_prob.exp()).sum();
-        assert!((sum - 1.0).abs() < 1e-6);
-        assert!(LogProbs::new(&[f32::NAN, 1.0]).is_err());
-        assert!(LogProbs::new(&[f32::INFINITY, 1.0]).is_err());
-        assert!(LogProbs::new(&[]).is_err());
     }
 }

@@ -1,29 +1,23 @@
 //! One attention block of DaViT; spatial and channel blocks differ in their attention alone.
 
-use candle_core::{Module, Result, Tensor};
-use candle_nn::Linear;
+use candle_core::{Result, Tensor};
 
-use super::attention::{ChannelAttention, WindowAttention};
+use super::attention::Attention;
 use crate::florence::config::VisionConfig;
 use crate::florence::error::CheckpointResult;
-use crate::florence::kernels::{LayerNorm, depthwise_conv3x3};
+use crate::florence::kernels::{LayerNorm, Mlp, depthwise_conv3x3};
 use crate::florence::probe::Probe;
 use crate::florence::weights::Weights;
 
 /// Depthwise convolution, attention, depthwise convolution, MLP, each added to its input.
 pub struct Block {
     before_attention: DepthwiseConv,
-    attention_norm: LayerNorm,
     attention: Attention,
     before_mlp: DepthwiseConv,
     mlp_norm: LayerNorm,
-    mlp_in: Linear,
-    mlp_out: Linear,
-}
-
-enum Attention {
-    Window(WindowAttention),
-    Channel(ChannelAttention),
+    mlp: Mlp,
+    /// What its attention attends between, as the reference names it.
+    kind: &'static str,
 }
 
 /// 3x3 kernels, one a channel, as `[9, channels]`.
@@ -38,8 +32,7 @@ impl Block {
     /// # Errors
     /// A tensor that is missing or does not fit.
     pub fn spatial(config: &VisionConfig, stage: usize, weights: &Weights) -> CheckpointResult<Self> {
-        let attention = WindowAttention::new(config, stage, &weights.pp("window_attn.fn"))?;
-        Self::new(config, stage, weights, ("window_attn", Attention::Window(attention)))
+        Self::new(config, stage, weights, ("spatial", Attention::spatial(config, stage, weights)?))
     }
 
     /// The block that attends between channels.
@@ -47,15 +40,14 @@ impl Block {
     /// # Errors
     /// As [`Self::spatial`].
     pub fn channel(config: &VisionConfig, stage: usize, weights: &Weights) -> CheckpointResult<Self> {
-        let attention = ChannelAttention::new(config, stage, &weights.pp("channel_attn.fn"))?;
-        Self::new(config, stage, weights, ("channel_attn", Attention::Channel(attention)))
+        Self::new(config, stage, weights, ("channel", Attention::channel(config, stage, weights)?))
     }
 
     fn new(
         config: &VisionConfig,
         stage: usize,
         weights: &Weights,
-        (name, attention): (&str, Attention),
+        (kind, attention): (&'static str, Attention),
     ) -> CheckpointResult<Self> {
         let channels = config.dim_embed.get(stage).copied().unwrap_or(0);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive ratio")]
@@ -63,12 +55,11 @@ impl Block {
         let mlp = weights.pp("ffn.fn.net");
         Ok(Self {
             before_attention: DepthwiseConv::new(channels, &weights.pp("conv1.fn.dw"))?,
-            attention_norm: weights.pp(name).pp("norm").layer_norm(channels)?,
             attention,
             before_mlp: DepthwiseConv::new(channels, &weights.pp("conv2.fn.dw"))?,
             mlp_norm: weights.pp("ffn.norm").layer_norm(channels)?,
-            mlp_in: mlp.pp("fc1").linear(channels, hidden)?,
-            mlp_out: mlp.pp("fc2").linear(hidden, channels)?,
+            mlp: Mlp::new(mlp.pp("fc1").linear(channels, hidden)?, mlp.pp("fc2").linear(hidden, channels)?),
+            kind,
         })
     }
 
@@ -78,16 +69,12 @@ impl Block {
     /// The device's.
     pub fn forward(&self, map: &Tensor, name: &str, probe: &mut Probe<'_>) -> Result<Tensor> {
         let map = self.before_attention.forward(map)?;
-        let normed = self.attention_norm.forward(&map)?;
-        let (attended, kind) = match &self.attention {
-            Attention::Window(attention) => (attention.forward(&normed)?, "window_attn"),
-            Attention::Channel(attention) => (attention.forward(&normed)?, "channel_attn"),
-        };
-        probe.visit(|| format!("{name}.{kind}"), &attended);
-        let map = self.before_mlp.forward(&(map + attended)?)?;
-        let hidden = self.mlp_in.forward(&self.mlp_norm.forward(&map)?)?.gelu_erf()?;
-        let map = (map + self.mlp_out.forward(&hidden)?)?;
-        probe.visit(|| format!("{name}.{}", kind.trim_end_matches("_attn").replace("window", "spatial")), &map);
+        let sum = self.attention.add_to(&map)?;
+        let attention = if self.kind == "spatial" { "window_attn" } else { "channel_attn" };
+        probe.visit_added(|| format!("{name}.{attention}"), &sum, &map)?;
+        let map = self.before_mlp.forward(&sum)?;
+        let map = self.mlp.add_normed_to(&self.mlp_norm, &map)?;
+        probe.visit(|| format!("{name}.{}", self.kind), &map);
         Ok(map)
     }
 }

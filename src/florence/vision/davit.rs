@@ -1,14 +1,13 @@
 //! DaViT, the vision tower: stages of a patch convolution followed by pairs of attention blocks.
 //!
-//! Feature maps are `[batch, height, width, channels]` all the way; only the patch convolution wants channels first.
+//! Feature maps are `[batch, height, width, channels]` all the way.
 
 use candle_core::{Module, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig};
 
 use super::block::Block;
 use crate::florence::config::VisionConfig;
 use crate::florence::error::{CheckpointError, CheckpointResult};
-use crate::florence::kernels::LayerNorm;
+use crate::florence::kernels::{LayerNorm, PatchConv, PatchGeometry};
 use crate::florence::probe::Probe;
 use crate::florence::weights::Weights;
 
@@ -27,7 +26,7 @@ struct Stage {
 
 /// Convolution to a coarser map, normalised before or after.
 struct PatchEmbedding {
-    convolution: Conv2d,
+    convolution: PatchConv,
     norm: LayerNorm,
     is_prenorm: bool,
 }
@@ -88,21 +87,21 @@ impl PatchEmbedding {
         };
         let kernel = at(&config.patch_size);
         let is_prenorm = config.patch_prenorm.get(stage).copied().unwrap_or(true);
-        let geometry =
-            Conv2dConfig { padding: at(&config.patch_padding), stride: at(&config.patch_stride), ..Default::default() };
+        let geometry = PatchGeometry { kernel, stride: at(&config.patch_stride), padding: at(&config.patch_padding) };
         let projection = weights.pp("proj");
         let kernels = projection.get((outputs, inputs, kernel, kernel), "weight")?;
+        let patches = kernels.permute((0, 2, 3, 1))?.flatten_from(1)?.contiguous()?;
+        let product = projection.product(patches, Some(projection.get(outputs, "bias")?))?;
         Ok(Self {
-            convolution: Conv2d::new(kernels, Some(projection.get(outputs, "bias")?), geometry),
+            convolution: PatchConv::new(product, geometry),
             norm: weights.pp("norm").layer_norm(if is_prenorm { inputs } else { outputs })?,
             is_prenorm,
         })
     }
 
     fn forward(&self, map: &Tensor) -> Result<Tensor> {
-        let map = if self.is_prenorm { self.norm.forward(&map.contiguous()?)? } else { map.clone() };
-        let map = self.convolution.forward(&map.permute((0, 3, 1, 2))?.contiguous()?)?;
-        let map = map.permute((0, 2, 3, 1))?.contiguous()?;
+        let map = if self.is_prenorm { self.norm.forward(map)? } else { map.clone() };
+        let map = self.convolution.forward(&map)?;
         if self.is_prenorm { Ok(map) } else { self.norm.forward(&map) }
     }
 }

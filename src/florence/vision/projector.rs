@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Module, Result, Tensor};
 
 use crate::florence::config::Config;
 use crate::florence::error::CheckpointResult;
-use crate::florence::kernels::LayerNorm;
+use crate::florence::kernels::{LayerNorm, Linear};
 use crate::florence::weights::{IMAGE_PROJECTION, Weights};
 
 /// Positions, pooling and the projection to the text model's width.
@@ -15,8 +15,8 @@ pub struct Projector {
     columns: Tensor,
     /// `[channels]`: the embedding of the first and only frame.
     frame: Tensor,
-    /// `[channels, d_model]`.
-    projection: Tensor,
+    /// From channels to `d_model`.
+    projection: Linear,
     norm: LayerNorm,
 }
 
@@ -38,7 +38,7 @@ impl Projector {
             rows: positions.table(channels / 2, "row_embeddings.weight")?,
             columns: positions.table(channels - channels / 2, "column_embeddings.weight")?,
             frame,
-            projection,
+            projection: weights.product(projection.t()?.contiguous()?, None)?,
             norm: weights.pp("image_proj_norm").layer_norm(d_model)?,
         })
     }
@@ -58,7 +58,7 @@ impl Projector {
         let tokens = tokens.reshape((batch, height * width, channels))?;
         let mean = tokens.to_dtype(DType::F32)?.mean_keepdim(1)?.to_dtype(tokens.dtype())?;
         let features = Tensor::cat(&[&mean, &tokens], 1)?;
-        self.norm.forward(&features.broadcast_matmul(&self.projection)?)
+        self.norm.forward(&self.projection.forward(&features)?)
     }
 
     /// `[h, w, channels]`: the column's embedding, followed by the row's.

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::pickle::{PthTensors, TensorInfo};
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
-use candle_nn::Linear;
 
 pub use layout::{IMAGE_PROJECTION, Layout, POSITION_OFFSET, TOKEN_EMBEDDING};
 use random::RandomWeights;
@@ -22,7 +21,7 @@ use wanted::Wanted;
 
 use super::error::{CheckpointError, CheckpointResult};
 use super::files::CheckpointFiles;
-use super::kernels::LayerNorm;
+use super::kernels::{LayerNorm, Linear, Vocabulary, WeightType};
 
 /// The preferred file of weights.
 pub const SAFETENSORS_FILE: &str = "model.safetensors";
@@ -114,7 +113,40 @@ impl Weights {
     /// # Errors
     /// As [`Self::get`].
     pub fn linear(&self, inputs: usize, outputs: usize) -> CheckpointResult<Linear> {
-        Ok(Linear::new(self.get((outputs, inputs), "weight")?, Some(self.get(outputs, "bias")?)))
+        self.product(self.get((outputs, inputs), "weight")?, Some(self.get(outputs, "bias")?))
+    }
+
+    /// Several linear layers of the same input as one, their outputs side by side.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn linears(&self, names: &[&str], inputs: usize, outputs: usize) -> CheckpointResult<Linear> {
+        let parts = names.iter().map(|name| self.pp(name));
+        let parts = parts.map(|part| Ok((part.get((outputs, inputs), "weight")?, part.get(outputs, "bias")?)));
+        let (weights, biases): (Vec<_>, Vec<_>) = parts.collect::<CheckpointResult<Vec<_>>>()?.into_iter().unzip();
+        self.product(Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))
+    }
+
+    /// A product with `weight` `[outputs, inputs]` in the form that is best for the device.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn product(&self, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
+        match self.device.is_cpu() {
+            true => Ok(Linear::packed(&weight, bias, WeightType::F32)?),
+            false => Ok(Linear::new(weight, bias)),
+        }
+    }
+
+    /// The table of tokens `[tokens, width]`, and what is added to logits, in the form that is best for the device.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn vocabulary(&self, table: Tensor, bias: Option<Tensor>) -> CheckpointResult<Vocabulary> {
+        match self.device.is_cpu() {
+            true => Ok(Vocabulary::packed(&table, bias, WeightType::F32)?),
+            false => Ok(Vocabulary::new(table, bias)?),
+        }
     }
 
     /// `weight` and `bias` `[size]`.

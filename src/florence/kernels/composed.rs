@@ -1,4 +1,4 @@
-//! Small operations that several parts of the model share.
+//! Operations made of candle's own, which every device and type runs.
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -11,7 +11,7 @@ pub fn softmax_f32(x: &Tensor) -> Result<Tensor> {
 
 /// `softmax(q kᵀ + mask) v` over the last two axes: `q` `[…, queries, width]`, `k` and `v` `[…, keys, width]`, `q` scaled
 /// already; `mask` is added in f32 and may be broadcast.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?;
     let weights = match mask {
         None => softmax_f32(&scores)?,

@@ -1,0 +1,221 @@
+//! One head of an attention whose queries and keys are all at hand: scores, softmax and sums for a few queries at a time.
+
+use super::super::memory::with_scratch;
+use super::super::product::tile::{CHUNK, Floats, Sums, multiply};
+use super::super::simd::{Kernel, Simd, exp};
+
+/// Vectors of a panel of keys or of columns.
+const PANEL_VECTORS: usize = 2;
+
+/// Where the rows of a head are.
+pub trait HeadRows {
+    /// Queries, keys and values of a position, each as wide as the head.
+    fn position(&self, index: usize) -> [*const f32; 3];
+    /// Where the result of a query goes; nowhere if nobody wants it.
+    fn out(&self, index: usize) -> Option<*mut f32>;
+}
+
+/// An attention of `queries` positions to the first `keys` of them.
+pub struct Head<R> {
+    /// The rows.
+    pub rows: R,
+    /// Floats of a row.
+    pub width: usize,
+    /// How many positions ask.
+    pub queries: usize,
+    /// How many are attended to.
+    pub keys: usize,
+    /// What queries are multiplied with.
+    pub scale: f32,
+}
+
+/// Sizes of the parts of the scratch memory.
+struct Layout {
+    /// `[panels of keys][width][keys of a panel]`.
+    keys: usize,
+    /// `[panels of columns][keys][columns of a panel]`.
+    values: usize,
+    /// Queries of a tile, chunk by chunk.
+    queries: usize,
+    /// From one row of scores to the next.
+    scores_stride: usize,
+    /// Weights of a tile, chunk by chunk.
+    weights: usize,
+}
+
+impl<R: HeadRows> Kernel for Head<R> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let panel = PANEL_VECTORS * S::LANES;
+        let rows = S::TILE_ROWS;
+        let layout = Layout {
+            keys: self.keys.div_ceil(panel) * panel * self.width,
+            values: self.width.div_ceil(panel) * panel * self.keys,
+            queries: self.width.div_ceil(CHUNK) * CHUNK * rows,
+            scores_stride: self.keys.div_ceil(panel) * panel,
+            weights: self.keys.div_ceil(CHUNK) * CHUNK * rows,
+        };
+        let total = layout.keys + layout.values + layout.queries + layout.weights + rows * layout.scores_stride;
+        with_scratch(total, |scratch| {
+            let (keys, rest) = scratch.split_at_mut(layout.keys);
+            let (values, rest) = rest.split_at_mut(layout.values);
+            let (queries, rest) = rest.split_at_mut(layout.queries);
+            let (weights, scores) = rest.split_at_mut(layout.weights);
+            // SAFETY: the parts are as large as the layout says, and rows as wide as the head.
+            unsafe {
+                self.pack_keys(keys, panel);
+                self.pack_values(values, panel);
+                for first in (0..self.queries).step_by(rows) {
+                    let parts = Parts { keys, values, queries, weights, scores, scores_stride: layout.scores_stride };
+                    match S::TILE_ROWS {
+                        12 => self.tile::<S, 12>(first, parts),
+                        6 => self.tile::<S, 6>(first, parts),
+                        _ => self.tile::<S, 3>(first, parts),
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The scratch memory of a tile.
+struct Parts<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    queries: &'a mut [f32],
+    weights: &'a mut [f32],
+    scores: &'a mut [f32],
+    scores_stride: usize,
+}
+
+impl<R: HeadRows> Head<R> {
+    /// Keys side by side, so that a vector holds one element of several.
+    #[inline(always)]
+    unsafe fn pack_keys(&self, to: &mut [f32], panel: usize) {
+        for (index, panel_keys) in to.chunks_exact_mut(panel * self.width).enumerate() {
+            for column in 0..panel {
+                // Keys beyond the last repeat it: their scores are not used.
+                let [_, key, _] = self.rows.position((index * panel + column).min(self.keys - 1));
+                for (element, place) in panel_keys.iter_mut().skip(column).step_by(panel).enumerate() {
+                    // SAFETY: rows are as wide as the head.
+                    *place = unsafe { *key.add(element) };
+                }
+            }
+        }
+    }
+
+    /// Values by panels of columns.
+    #[inline(always)]
+    unsafe fn pack_values(&self, to: &mut [f32], panel: usize) {
+        for (index, columns) in to.chunks_exact_mut(panel * self.keys).enumerate() {
+            let count = (self.width - index * panel).min(panel);
+            for (key, place) in columns.chunks_exact_mut(panel).enumerate() {
+                let [_, _, value] = self.rows.position(key);
+                // SAFETY: rows are as wide as the head.
+                let value = unsafe { std::slice::from_raw_parts(value.add(index * panel), count) };
+                for (to, from) in place.iter_mut().zip(value.iter().chain(std::iter::repeat(&0.))) {
+                    *to = *from;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
+    unsafe fn tile<S: Simd, const ROWS: usize>(&self, first: usize, parts: Parts<'_>) {
+        let panel = PANEL_VECTORS * S::LANES;
+        let count = (self.queries - first).min(ROWS);
+        // SAFETY: the parts are as large as the layout says.
+        unsafe {
+            for row in 0..ROWS {
+                let [query, _, _] = self.rows.position(first + row.min(count - 1));
+                let query = std::slice::from_raw_parts(query, self.width);
+                for (chunk, values) in query.chunks(CHUNK).enumerate() {
+                    let to = parts.queries.as_mut_ptr().add((chunk * ROWS + row) * CHUNK);
+                    for (place, value) in values.iter().enumerate() {
+                        *to.add(place) = value * self.scale;
+                    }
+                }
+            }
+            for (index, keys) in parts.keys.chunks_exact(panel * self.width).enumerate() {
+                let sums = self.product::<S, ROWS>(parts.queries.as_ptr(), keys.as_ptr(), self.width);
+                for (row, sums) in sums.iter().enumerate() {
+                    let to = parts.scores.as_mut_ptr().add(row * parts.scores_stride + index * panel);
+                    S::store(to, sums[0]);
+                    S::store(to.add(S::LANES), sums[1]);
+                }
+            }
+            let mut inverse = [0f32; ROWS];
+            for (row, inverse) in inverse.iter_mut().enumerate() {
+                let scores = parts.scores.as_ptr().add(row * parts.scores_stride);
+                let to = parts.weights.as_mut_ptr().add(row * CHUNK);
+                *inverse = softmax::<S>(scores, self.keys, to, ROWS * CHUNK).recip();
+            }
+            for (index, values) in parts.values.chunks_exact(panel * self.keys).enumerate() {
+                let sums = self.product::<S, ROWS>(parts.weights.as_ptr(), values.as_ptr(), self.keys);
+                for (row, sums) in sums.iter().enumerate().take(count) {
+                    let Some(out) = self.rows.out(first + row) else { continue };
+                    for (vector, sum) in sums.iter().enumerate() {
+                        let column = index * panel + vector * S::LANES;
+                        let value = S::mul(*sum, S::splat(inverse[row]));
+                        match self.width.saturating_sub(column) {
+                            0 => {}
+                            left if left >= S::LANES => S::store(out.add(column), value),
+                            left => S::store_first(out.add(column), value, left),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn product<S: Simd, const ROWS: usize>(
+        &self,
+        values: *const f32,
+        panel: *const f32,
+        steps: usize,
+    ) -> Sums<S, Floats, ROWS> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let zeros = [[S::splat(0.); PANEL_VECTORS]; ROWS];
+            multiply::<S, Floats, ROWS>(values.cast(), panel.cast(), steps, zeros)
+        }
+    }
+}
+
+/// Writes `e^(score - greatest)` of the first `count` scores, a chunk every `stride` floats, and gives their sum.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(scores: *const f32, count: usize, to: *mut f32, stride: usize) -> f32 {
+    let whole = count / S::LANES * S::LANES;
+    // SAFETY: there are `count` scores, and room for as many chunks.
+    unsafe {
+        let mut most = S::splat(*scores);
+        for start in (0..whole).step_by(S::LANES) {
+            most = S::max(most, S::load(scores.add(start)));
+        }
+        let mut greatest = S::greatest(most);
+        for place in whole..count {
+            greatest = greatest.max(*scores.add(place));
+        }
+        let mut sum = S::splat(0.);
+        let mut rest = 0.;
+        let place = |start: usize| to.add(start / CHUNK * stride + start % CHUNK);
+        for start in (0..whole).step_by(S::LANES) {
+            let weight = exp::<S>(S::sub(S::load(scores.add(start)), S::splat(greatest)));
+            sum = S::add(sum, weight);
+            S::store(place(start), weight);
+        }
+        if whole < count {
+            let left = count - whole;
+            let weight = exp::<S>(S::sub(S::load_first(scores.add(whole), left), S::splat(greatest)));
+            S::store_first(place(whole), weight, left);
+            for lane in 0..left {
+                rest += *place(whole).add(lane);
+            }
+        }
+        S::sum(sum) + rest
+    }
+}

@@ -1,0 +1,268 @@
+//! A block of rows times a range of panels, on one thread.
+
+use std::ops::Range;
+
+use super::super::memory::{Shared, with_scratch};
+use super::super::simd::{Kernel, Simd, gelu};
+use super::packed::{PANEL_VECTORS, PackedMatrix, Panels};
+use super::rows::{BYTE_OFFSET, Input, Pack, Rows};
+use super::tile::{Bytes, CHUNK, Floats, PairedBf16, Sums, WideBf16, multiply};
+
+/// Inputs that are multiplied at a time, so that a panel's share of them stays in the first cache.
+const BLOCK_INPUTS: usize = 256;
+
+/// What follows a product.
+#[derive(Clone, Copy, Default)]
+pub struct After<'a> {
+    /// GELU.
+    pub gelu: bool,
+    /// What is added then.
+    pub residual: Option<Rows<'a>>,
+}
+
+impl After<'_> {
+    /// What follows from row `first` on.
+    pub fn skip(&self, first: usize) -> Self {
+        Self { gelu: self.gelu, residual: self.residual.map(|rows| rows.skip(first)) }
+    }
+}
+
+/// Rows, panels, and where the results go.
+pub struct Block<'a> {
+    /// What is multiplied, from the block's first row on.
+    pub input: Input<'a>,
+    /// Number of rows.
+    pub rows: usize,
+    /// With what.
+    pub weights: &'a PackedMatrix,
+    /// Which panels of it.
+    pub panels: Range<usize>,
+    /// What follows, from the block's first row on.
+    pub after: After<'a>,
+    /// Where the first row's result goes.
+    pub out: Shared<f32>,
+    /// From one row of results to the next.
+    pub out_stride: usize,
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's promise, handed on; the words are of that form.
+        unsafe {
+            match &self.weights.panels {
+                Panels::F32(words) => self.multiply::<S, Floats>(words.as_ptr().cast(), None),
+                Panels::Bf16(words) if S::HAS_BF16_DOT => self.multiply::<S, PairedBf16>(words.as_ptr(), None),
+                Panels::Bf16(words) => self.multiply::<S, WideBf16>(words.as_ptr(), None),
+                Panels::I8 { words, scales, sums } => {
+                    self.multiply::<S, Bytes>(words.as_ptr(), Some(Units { scales, sums }));
+                }
+            }
+        }
+    }
+}
+
+/// What the units of quantised weights are worth, and the sums of these units, for each output.
+#[derive(Clone, Copy)]
+struct Units<'a> {
+    scales: &'a [f32],
+    sums: &'a [f32],
+}
+
+/// Rows that are multiplied at a time, `padded` of which `rows` exist.
+#[derive(Clone, Copy)]
+struct Tile {
+    first: usize,
+    rows: usize,
+    padded: usize,
+}
+
+/// A tile and a panel, and how far their sums are.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    tile: Tile,
+    panel: usize,
+    is_first: bool,
+    is_last: bool,
+    units: Option<Units<'a>>,
+    /// For each row of the tile, what a unit of its activations is worth.
+    row_scales: *const f32,
+}
+
+/// The tiles of so many rows. Sizes are few, as each is compiled on its own.
+fn tiles<S: Simd>(rows: usize) -> impl Iterator<Item = Tile> {
+    (0..rows).step_by(S::TILE_ROWS).map(move |first| {
+        let rows = (rows - first).min(S::TILE_ROWS);
+        let padded = [1, 3, 6].into_iter().find(|size| *size >= rows).unwrap_or(12);
+        Tile { first, rows, padded }
+    })
+}
+
+impl Block<'_> {
+    /// # Safety
+    /// As [`Simd`]; `panels` points to all panels, in this form.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, F: Pack<S>>(&self, panels: *const u32, units: Option<Units<'_>>) {
+        let inputs = self.weights.inputs;
+        let steps = inputs.div_ceil(F::INPUTS);
+        let row_words = steps.div_ceil(CHUNK) * CHUNK * F::WORDS;
+        // Quantised sums are not resumed.
+        let at_a_time = if units.is_some() { steps.max(1) } else { BLOCK_INPUTS / F::INPUTS };
+        let padded_rows: usize = tiles::<S>(self.rows).map(|tile| tile.padded).sum();
+        with_scratch(padded_rows * (row_words + 1) + inputs, |scratch| {
+            let (words, rest) = scratch.split_at_mut(padded_rows * row_words);
+            let (row_scales, buffer) = rest.split_at_mut(padded_rows);
+            // SAFETY: the scratch holds as much as the tiles ask for; the rest is the caller's promise.
+            unsafe {
+                self.pack::<S, F>(words, row_scales, buffer);
+                for start in (0..steps.max(1)).step_by(at_a_time) {
+                    let count = (steps - start).min(at_a_time);
+                    for panel in self.panels.clone() {
+                        let weights = panels.add((panel * steps + start) * PANEL_VECTORS * S::LANES);
+                        for tile in tiles::<S>(self.rows) {
+                            let at = tile.first * row_words + start * F::WORDS * tile.padded;
+                            let values = words.as_ptr().add(at).cast();
+                            let row_scales = row_scales.as_ptr().add(tile.first);
+                            let (is_first, is_last) = (start == 0, start + count == steps);
+                            let place = Place { tile, panel, is_first, is_last, units, row_scales };
+                            self.tile::<S, F>(place, values, (weights, count));
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Lays out all rows, tile by tile.
+    #[inline(always)]
+    unsafe fn pack<S: Simd, F: Pack<S>>(&self, words: &mut [f32], row_scales: &mut [f32], buffer: &mut [f32]) {
+        let row_words = words.len() / row_scales.len().max(1);
+        for tile in tiles::<S>(self.rows) {
+            let stride = tile.padded * CHUNK * F::WORDS;
+            for row in 0..tile.padded {
+                // Rows that only fill the tile up repeat the last one; nobody reads their results.
+                let source = tile.first + row.min(tile.rows - 1);
+                // SAFETY: all tiles before take `row_words` for each of their rows.
+                unsafe {
+                    let to = words.as_mut_ptr().add(tile.first * row_words + row * CHUNK * F::WORDS);
+                    let scale = F::pack(self.input.read::<S>(source, buffer), to.cast(), stride);
+                    *row_scales.as_mut_ptr().add(tile.first + row) = scale;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, F: Pack<S>>(&self, place: Place<'_>, values: *const u32, weights: (*const u32, usize)) {
+        // SAFETY: the caller's promise, handed on.
+        unsafe {
+            match place.tile.padded {
+                1 => self.rows::<S, F, 1>(place, values, weights),
+                3 => self.rows::<S, F, 3>(place, values, weights),
+                6 if S::TILE_ROWS >= 6 => self.rows::<S, F, 6>(place, values, weights),
+                _ if S::TILE_ROWS >= 12 => self.rows::<S, F, 12>(place, values, weights),
+                _ => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
+    unsafe fn rows<S: Simd, F: Pack<S>, const ROWS: usize>(
+        &self,
+        place: Place<'_>,
+        values: *const u32,
+        (weights, steps): (*const u32, usize),
+    ) {
+        // SAFETY: the caller's promise; what lies beyond the outputs is neither read nor written.
+        unsafe {
+            let mut sums: Sums<S, F, ROWS> = [[F::zero(); PANEL_VECTORS]; ROWS];
+            if !place.is_first {
+                for (row, sums) in sums.iter_mut().enumerate().take(place.tile.rows) {
+                    for (vector, sum) in sums.iter_mut().enumerate() {
+                        *sum =
+                            F::resume(self.span::<S>(place.panel, vector).load(self.at(place, row, vector, S::LANES)));
+                    }
+                }
+            }
+            let sums = multiply::<S, F, ROWS>(values, weights, steps, sums);
+            for row in 0..place.tile.rows {
+                for vector in 0..PANEL_VECTORS {
+                    let span = self.span::<S>(place.panel, vector);
+                    let value = F::value(sums[row][vector]);
+                    let value = if place.is_last { self.finish::<S>(place, (row, vector), value) } else { value };
+                    span.store(self.at(place, row, vector, S::LANES), value);
+                }
+            }
+        }
+    }
+
+    /// Units, bias, GELU and residual.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(&self, place: Place<'_>, (row, vector): (usize, usize), value: S::F32) -> S::F32 {
+        let column = self.column::<S>(place.panel, vector);
+        // SAFETY: bias, scales and sums are there for all places of a panel; the residual for those of outputs.
+        unsafe {
+            let bias = S::load(self.weights.bias.as_ptr().add(column));
+            let mut value = match place.units {
+                None => S::add(value, bias),
+                Some(units) => {
+                    let sums = S::load(units.sums.as_ptr().add(column));
+                    let offset = if S::HAS_BYTE_DOT { BYTE_OFFSET } else { 0. };
+                    let whole = S::sub(value, S::mul(sums, S::splat(offset)));
+                    let unit = S::mul(S::load(units.scales.as_ptr().add(column)), S::splat(*place.row_scales.add(row)));
+                    S::mul_add(whole, unit, bias)
+                }
+            };
+            if self.after.gelu {
+                value = gelu::<S>(value);
+            }
+            if let Some(residual) = self.after.residual {
+                let row = residual.row(place.tile.first + row, self.weights.outputs);
+                value = S::add(value, self.span::<S>(place.panel, vector).load(row.as_ptr().add(column)));
+            }
+            value
+        }
+    }
+
+    #[inline(always)]
+    const fn column<S: Simd>(&self, panel: usize, vector: usize) -> usize {
+        (panel * PANEL_VECTORS + vector) * S::LANES
+    }
+
+    /// How many outputs a vector of a panel has.
+    #[inline(always)]
+    fn span<S: Simd>(&self, panel: usize, vector: usize) -> Span<S> {
+        let left = self.weights.outputs.saturating_sub(self.column::<S>(panel, vector));
+        Span { count: left, of: std::marker::PhantomData }
+    }
+
+    /// Where a vector of a row of the tile goes. Beyond the outputs it is not used.
+    #[inline(always)]
+    const unsafe fn at(&self, place: Place<'_>, row: usize, vector: usize, lanes: usize) -> *mut f32 {
+        let column = (place.panel * PANEL_VECTORS + vector) * lanes;
+        // SAFETY: the block's rows are there; nothing is accessed beyond the outputs.
+        unsafe { self.out.at((place.tile.first + row) * self.out_stride + column) }
+    }
+}
+
+/// A vector of which only the first elements may exist.
+struct Span<S> {
+    count: usize,
+    of: std::marker::PhantomData<S>,
+}
+
+impl<S: Simd> Span<S> {
+    #[inline(always)]
+    unsafe fn load(&self, from: *const f32) -> S::F32 {
+        // SAFETY: as many elements as exist.
+        unsafe { if self.count >= S::LANES { S::load(from) } else { S::load_first(from, self.count) } }
+    }
+    #[inline(always)]
+    unsafe fn store(&self, to: *mut f32, value: S::F32) {
+        // SAFETY: as many elements as exist.
+        unsafe { if self.count >= S::LANES { S::store(to, value) } else { S::store_first(to, value, self.count) } }
+    }
+}
