@@ -191,7 +191,7 @@ impl Drop for Blas {
     fn drop(&mut self) {
         self.plans.clear();
         // SAFETY: nothing uses the handle any more. That it cannot be destroyed is nothing to act upon.
-        drop(unsafe { result::destroy_handle(self.handle) });
+        let _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
 
@@ -269,9 +269,9 @@ impl Drop for Plan {
     fn drop(&mut self) {
         // SAFETY: the plan alone has them. That one cannot be destroyed is nothing to act upon.
         unsafe {
-            drop(result::destroy_matmul_desc(self.description));
+            let _ = result::destroy_matmul_desc(self.description);
             for layout in [self.weight, self.input, self.output] {
-                drop(result::destroy_matrix_layout(layout));
+                let _ = result::destroy_matrix_layout(layout);
             }
         }
     }
@@ -298,7 +298,7 @@ impl Preference {
 impl Drop for Preference {
     fn drop(&mut self) {
         // SAFETY: nobody else has it.
-        drop(unsafe { result::destroy_matmul_pref(self.0) });
+        let _ = unsafe { result::destroy_matmul_pref(self.0) };
     }
 }
 

@@ -5,6 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::gpu::{Gpu, int, kernel, launch};
 use super::memory::{address, optional_address, strided_address, unwritten};
+use crate::florence::kernels::PatchGeometry;
 
 /// Threads of a block of the kernels that have no other reason for a number.
 const BLOCK: usize = 256;
@@ -124,7 +125,8 @@ unsafe impl DeviceRepr for Geometry {}
 ///
 /// # Errors
 /// The device's.
-pub fn patches(x: &Tensor, kernel_side: usize, stride: usize, padding: usize) -> Result<Tensor> {
+pub fn patches(x: &Tensor, geometry: PatchGeometry) -> Result<Tensor> {
+    let PatchGeometry { kernel: kernel_side, stride, padding } = geometry;
     let (batch, height, width, channels) = x.dims4()?;
     let out_side = |size: usize| (size + 2 * padding).checked_sub(kernel_side).map_or(0, |room| room / stride + 1);
     let (out_height, out_width) = (out_side(height), out_side(width));

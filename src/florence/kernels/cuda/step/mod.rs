@@ -87,7 +87,6 @@ pub struct StepWeights {
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     dtype: DType,
-    layers: usize,
     width: usize,
     heads: usize,
     hidden: usize,
@@ -146,7 +145,6 @@ impl StepDecoder {
         let Some(first) = weights.layers.first() else { bail!("a decoder has layers") };
         let sizes = Sizes {
             dtype: weights.tokens.dtype(),
-            layers: weights.layers.len(),
             width,
             heads: weights.heads,
             hidden: first.fc1.weight.dim(0)?,
