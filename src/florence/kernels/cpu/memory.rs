@@ -1,6 +1,7 @@
 //! Memory that several threads write to, each its own part, and scratch that outlives a call.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 
 /// A pointer to memory of which each thread writes a part of its own.
 #[derive(Debug)]
@@ -61,16 +62,45 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
 }
 
-/// Lends the thread's scratch memory of at least `length` floats, of no particular content, and keeps it for the next time.
-pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    // Nested loans are served from a stack, so each depth settles at its own size.
-    let mut memory = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if memory.len() < length {
-        memory.resize(length, 0.);
+/// Scratch memory of the thread, of no particular content; it is kept for the next time.
+///
+/// A value and not a function that calls back: closures are not compiled for the instruction set of the kernel they stand in.
+pub struct Scratch {
+    memory: Vec<f32>,
+    length: usize,
+}
+
+impl Scratch {
+    /// At least `length` floats.
+    pub fn new(length: usize) -> Self {
+        // Several at a time are served from a stack, so each depth settles at its own size.
+        let mut memory = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+        if memory.len() < length {
+            memory.resize(length, 0.);
+        }
+        Self { memory, length }
     }
-    let result = work(memory.get_mut(..length).unwrap_or_default());
-    SCRATCH.with_borrow_mut(|stack| stack.push(memory));
-    result
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.memory.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.memory.get_mut(..self.length).unwrap_or_default()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        SCRATCH.with_borrow_mut(|stack| stack.push(memory));
+    }
 }
 
 #[cfg(test)]
@@ -78,12 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nested_loans_are_apart() {
-        with_scratch(4, |outer| {
-            outer.fill(1.);
-            with_scratch(8, |inner| inner.fill(2.));
-            assert_eq!(outer, [1.; 4]);
-        });
-        with_scratch(6, |again| assert_eq!(again.len(), 6));
+    fn scratch_of_several_depths_is_apart_and_kept() {
+        let mut outer = Scratch::new(4);
+        outer.fill(1.);
+        let mut inner = Scratch::new(8);
+        inner.fill(2.);
+        assert_eq!(*outer, [1.; 4]);
+        let at = outer.as_ptr();
+        drop(inner);
+        drop(outer);
+        assert_eq!((Scratch::new(4).as_ptr(), Scratch::new(6).len()), (at, 6));
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::memory::{Shared, with_scratch, written};
+use super::memory::{Scratch, Shared, written};
 use super::product::{After, Input, PackedMatrix, Rows, block_into};
 
 /// A map and where a convolution looks at it.
@@ -59,15 +59,14 @@ pub fn patch_conv(input: PatchInput<'_>, weights: &PackedMatrix) -> Vec<f32> {
     let (rows, columns) = input.patches();
     let outputs = weights.outputs();
     let row = |index: usize, out: Shared<f32>| {
-        with_scratch(columns * weights.inputs(), |patches| {
-            input.row_of_patches(index / rows, index % rows, patches);
-            let patches = Input::plain(Rows::new(patches, weights.inputs()));
-            // SAFETY: the row of the output is this task's.
-            unsafe {
-                let out = out.skip(index * columns * outputs);
-                block_into((patches, columns), weights, After::default(), (out, outputs));
-            }
-        });
+        let mut patches = Scratch::new(columns * weights.inputs());
+        input.row_of_patches(index / rows, index % rows, &mut patches);
+        let patches = Input::plain(Rows::new(&patches, weights.inputs()));
+        // SAFETY: the row of the output is this task's.
+        unsafe {
+            let out = out.skip(index * columns * outputs);
+            block_into((patches, columns), weights, After::default(), (out, outputs));
+        }
     };
     let count = input.shape.0 * rows;
     // SAFETY: every row is written by its own task.

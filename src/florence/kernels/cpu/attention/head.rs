@@ -1,6 +1,6 @@
 //! One head of an attention whose queries and keys are all at hand: scores, softmax and sums for a few queries at a time.
 
-use super::super::memory::with_scratch;
+use super::super::memory::Scratch;
 use super::super::product::tile::{CHUNK, Floats, Sums, multiply};
 use super::super::simd::{Kernel, Simd, exp};
 
@@ -58,25 +58,24 @@ impl<R: HeadRows> Kernel for Head<R> {
             weights: self.keys.div_ceil(CHUNK) * CHUNK * rows,
         };
         let total = layout.keys + layout.values + layout.queries + layout.weights + rows * layout.scores_stride;
-        with_scratch(total, |scratch| {
-            let (keys, rest) = scratch.split_at_mut(layout.keys);
-            let (values, rest) = rest.split_at_mut(layout.values);
-            let (queries, rest) = rest.split_at_mut(layout.queries);
-            let (weights, scores) = rest.split_at_mut(layout.weights);
-            // SAFETY: the parts are as large as the layout says, and rows as wide as the head.
-            unsafe {
-                self.pack_keys(keys, panel);
-                self.pack_values(values, panel);
-                for first in (0..self.queries).step_by(rows) {
-                    let parts = Parts { keys, values, queries, weights, scores, scores_stride: layout.scores_stride };
-                    match S::TILE_ROWS {
-                        12 => self.tile::<S, 12>(first, parts),
-                        6 => self.tile::<S, 6>(first, parts),
-                        _ => self.tile::<S, 3>(first, parts),
-                    }
+        let mut scratch = Scratch::new(total);
+        let (keys, rest) = scratch.split_at_mut(layout.keys);
+        let (values, rest) = rest.split_at_mut(layout.values);
+        let (queries, rest) = rest.split_at_mut(layout.queries);
+        let (weights, scores) = rest.split_at_mut(layout.weights);
+        // SAFETY: the parts are as large as the layout says, and rows as wide as the head.
+        unsafe {
+            self.pack_keys(keys, panel);
+            self.pack_values(values, panel);
+            for first in (0..self.queries).step_by(rows) {
+                let parts = Parts { keys, values, queries, weights, scores, scores_stride: layout.scores_stride };
+                match S::TILE_ROWS {
+                    12 => self.tile::<S, 12>(first, parts),
+                    6 => self.tile::<S, 6>(first, parts),
+                    _ => self.tile::<S, 3>(first, parts),
                 }
             }
-        });
+        }
     }
 }
 

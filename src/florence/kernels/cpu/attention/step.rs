@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::super::memory::{Shared, with_scratch, written};
+use super::super::memory::{Scratch, Shared, written};
 use super::super::simd::{InstructionSet, Kernel, Simd, exp};
 
 /// Positions whose values are added at a time, so that sums stay in registers.
@@ -142,44 +142,43 @@ impl Attend<'_> {
         let width = self.input.width / self.input.heads;
         let scale = (width as f32).sqrt().recip();
         let count = beams.len();
-        with_scratch(self.heads * count * positions, |scores| {
-            let place = |head: usize, beam: usize| (head * count + beam) * positions;
-            // SAFETY: heads, beams and positions are within their counts.
-            unsafe {
-                for position in 0..positions {
-                    let keys = at(position, beams.start).add(self.first_head * width);
-                    for head in 0..self.heads {
-                        for beam in 0..count {
-                            let query = self.query(beams.start + beam).add(head * width);
-                            let score = dot::<S>(query, keys.add(head * width), width) * scale;
-                            *scores.as_mut_ptr().add(place(head, beam) + position) = score;
-                        }
-                    }
-                }
-                for row in scores.chunks_exact_mut(positions.max(1)) {
-                    softmax::<S>(row);
-                }
-                for beam in beams.clone() {
-                    let out = self.out.at((self.row + beam) * self.input.width + self.first_head * width);
-                    out.write_bytes(0, self.heads * width);
-                }
-                for first in (0..positions).step_by(POSITIONS) {
-                    let block = POSITIONS.min(positions - first);
-                    let values: [*const f32; POSITIONS] = std::array::from_fn(|index| {
-                        let position = first + index.min(block - 1);
-                        at(position, beams.start).add(self.input.width + self.first_head * width)
-                    });
-                    for head in 0..self.heads {
-                        for beam in 0..count {
-                            let row = (self.row + beams.start + beam) * self.input.width;
-                            let out = self.out.at(row + (self.first_head + head) * width);
-                            let weights = scores.as_ptr().add(place(head, beam) + first);
-                            add_values::<S>(out, (weights, block), values.map(|value| value.add(head * width)), width);
-                        }
+        let mut scores = Scratch::new(self.heads * count * positions);
+        let place = |head: usize, beam: usize| (head * count + beam) * positions;
+        // SAFETY: heads, beams and positions are within their counts.
+        unsafe {
+            for position in 0..positions {
+                let keys = at(position, beams.start).add(self.first_head * width);
+                for head in 0..self.heads {
+                    for beam in 0..count {
+                        let query = self.query(beams.start + beam).add(head * width);
+                        let score = dot::<S>(query, keys.add(head * width), width) * scale;
+                        *scores.as_mut_ptr().add(place(head, beam) + position) = score;
                     }
                 }
             }
-        });
+            for row in scores.chunks_exact_mut(positions.max(1)) {
+                softmax::<S>(row);
+            }
+            for beam in beams.clone() {
+                let out = self.out.at((self.row + beam) * self.input.width + self.first_head * width);
+                out.write_bytes(0, self.heads * width);
+            }
+            for first in (0..positions).step_by(POSITIONS) {
+                let block = POSITIONS.min(positions - first);
+                let values: [*const f32; POSITIONS] = std::array::from_fn(|index| {
+                    let position = first + index.min(block - 1);
+                    at(position, beams.start).add(self.input.width + self.first_head * width)
+                });
+                for head in 0..self.heads {
+                    for beam in 0..count {
+                        let row = (self.row + beams.start + beam) * self.input.width;
+                        let out = self.out.at(row + (self.first_head + head) * width);
+                        let weights = scores.as_ptr().add(place(head, beam) + first);
+                        add_values::<S>(out, (weights, block), values.map(|value| value.add(head * width)), width);
+                    }
+                }
+            }
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::memory::{Shared, with_scratch};
+use super::super::memory::{Scratch, Shared};
 use super::super::simd::{Kernel, Simd, gelu};
 use super::packed::{PANEL_VECTORS, PackedMatrix, Panels};
 use super::rows::{BYTE_OFFSET, Input, Pack, Rows};
@@ -111,28 +111,27 @@ impl Block<'_> {
         // Quantised sums are not resumed.
         let at_a_time = if units.is_some() { steps.max(1) } else { BLOCK_INPUTS / F::INPUTS };
         let padded_rows: usize = tiles::<S>(self.rows).map(|tile| tile.padded).sum();
-        with_scratch(padded_rows * (row_words + 1) + inputs, |scratch| {
-            let (words, rest) = scratch.split_at_mut(padded_rows * row_words);
-            let (row_scales, buffer) = rest.split_at_mut(padded_rows);
-            // SAFETY: the scratch holds as much as the tiles ask for; the rest is the caller's promise.
-            unsafe {
-                self.pack::<S, F>(words, row_scales, buffer);
-                for start in (0..steps.max(1)).step_by(at_a_time) {
-                    let count = (steps - start).min(at_a_time);
-                    for panel in self.panels.clone() {
-                        let weights = panels.add((panel * steps + start) * PANEL_VECTORS * S::LANES);
-                        for tile in tiles::<S>(self.rows) {
-                            let at = tile.first * row_words + start * F::WORDS * tile.padded;
-                            let values = words.as_ptr().add(at).cast();
-                            let row_scales = row_scales.as_ptr().add(tile.first);
-                            let (is_first, is_last) = (start == 0, start + count == steps);
-                            let place = Place { tile, panel, is_first, is_last, units, row_scales };
-                            self.tile::<S, F>(place, values, (weights, count));
-                        }
+        let mut scratch = Scratch::new(padded_rows * (row_words + 1) + inputs);
+        let (words, rest) = scratch.split_at_mut(padded_rows * row_words);
+        let (row_scales, buffer) = rest.split_at_mut(padded_rows);
+        // SAFETY: the scratch holds as much as the tiles ask for; the rest is the caller's promise.
+        unsafe {
+            self.pack::<S, F>(words, row_scales, buffer);
+            for start in (0..steps.max(1)).step_by(at_a_time) {
+                let count = (steps - start).min(at_a_time);
+                for panel in self.panels.clone() {
+                    let weights = panels.add((panel * steps + start) * PANEL_VECTORS * S::LANES);
+                    for tile in tiles::<S>(self.rows) {
+                        let at = tile.first * row_words + start * F::WORDS * tile.padded;
+                        let values = words.as_ptr().add(at).cast();
+                        let row_scales = row_scales.as_ptr().add(tile.first);
+                        let (is_first, is_last) = (start == 0, start + count == steps);
+                        let place = Place { tile, panel, is_first, is_last, units, row_scales };
+                        self.tile::<S, F>(place, values, (weights, count));
                     }
                 }
             }
-        });
+        }
     }
 
     /// Lays out all rows, tile by tile.

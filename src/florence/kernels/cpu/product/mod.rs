@@ -9,7 +9,7 @@ pub(super) mod tile;
 
 use rayon::prelude::*;
 
-use super::memory::{Shared, with_scratch, written};
+use super::memory::{Scratch, Shared, written};
 
 pub use block::After;
 use block::Block;
@@ -96,26 +96,25 @@ pub fn mlp(
     let outputs = outer.outputs();
     let block = |first: usize, out: Shared<f32>| {
         let rows = (rows - first).min(block_rows);
-        with_scratch(rows * inner.outputs(), |hidden| {
-            inner.set.run(Block {
-                input: input.skip(first),
-                rows,
-                weights: inner,
-                panels: 0..inner.panel_count(),
-                after: after_inner,
-                out: Shared::new(hidden),
-                out_stride: inner.outputs(),
-            });
-            outer.set.run(Block {
-                input: Input::plain(Rows::new(hidden, inner.outputs())),
-                rows,
-                weights: outer,
-                panels: 0..outer.panel_count(),
-                after: after_outer.skip(first),
-                // SAFETY: the row is there.
-                out: unsafe { out.skip(first * outputs) },
-                out_stride: outputs,
-            });
+        let mut hidden = Scratch::new(rows * inner.outputs());
+        inner.set.run(Block {
+            input: input.skip(first),
+            rows,
+            weights: inner,
+            panels: 0..inner.panel_count(),
+            after: after_inner,
+            out: Shared::new(&mut hidden),
+            out_stride: inner.outputs(),
+        });
+        outer.set.run(Block {
+            input: Input::plain(Rows::new(&hidden, inner.outputs())),
+            rows,
+            weights: outer,
+            panels: 0..outer.panel_count(),
+            after: after_outer.skip(first),
+            // SAFETY: the row is there.
+            out: unsafe { out.skip(first * outputs) },
+            out_stride: outputs,
         });
     };
     // SAFETY: the blocks cover every row.
