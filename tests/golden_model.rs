@@ -34,6 +34,15 @@ fn every_case_equals_the_reference_in_every_layout() {
     assert!(compared.tensors > 200 && compared.answers > 200, "too little was compared: {compared:?}");
 }
 
+/// The CPU, or the GPU if the environment says so.
+fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    if std::env::var_os("FLORENCE_TEST_GPU").is_some() {
+        return serve_florence_2::florence::open_cuda(0).unwrap();
+    }
+    Device::Cpu
+}
+
 #[derive(Debug, Default)]
 struct Compared {
     checkpoints: usize,
@@ -82,7 +91,7 @@ fn checkpoints(set: &Path) -> Vec<CheckpointCase> {
 
 fn check_set(root: &Path, set: &Path, checkpoint: &CheckpointCase, compared: &mut Compared) {
     let files = CheckpointFiles::Folder(checkpoint.folder.clone());
-    let model = Florence::load(&files, DType::F32, &Device::Cpu).unwrap();
+    let model = Florence::load(&files, DType::F32, &device()).unwrap();
     compared.checkpoints += 1;
     for case in support::read_json(&set.join("golden.json"))["cases"].as_array().unwrap() {
         let name = format!("{} {} {}", set.display(), checkpoint.folder.display(), case["name"]);
@@ -165,6 +174,7 @@ impl Case<'_> {
     }
 
     fn compare_values(&self, name: &str, tensor: &Tensor, expected: &Tensor) -> usize {
+        let tensor = &tensor.to_device(&Device::Cpu).unwrap();
         let tensor = match (tensor.rank(), expected.rank()) {
             (4, 4) if name.starts_with("vision.") => tensor.permute((0, 3, 1, 2)).unwrap(),
             (4, 3) => tensor.flatten(1, 2).unwrap(),

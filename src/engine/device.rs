@@ -9,6 +9,8 @@ use candle_core::{DType, Device, Tensor};
 use super::error::EngineError;
 use super::gpus::freest_gpu;
 use crate::florence::FlorenceError;
+#[cfg(feature = "cuda")]
+use crate::florence::open_cuda as open_gpu;
 
 /// Which devices a user wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +148,7 @@ fn open_cuda(index: usize) -> Result<Device, String> {
     if index >= count {
         return Err(format!("there is no cuda:{index}, this machine has {count} CUDA devices"));
     }
-    Device::new_cuda(index).map_err(|error| {
+    open_gpu(index).map_err(|error| {
         let reason = first_line(&error.to_string());
         format!("cuda:{index} cannot be used, are libcublas, libcublasLt and libcurand there? {reason}")
     })

@@ -10,6 +10,8 @@ mod decoding;
 mod error;
 mod files;
 pub mod generation;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod image;
 mod kernels;
 mod model;
@@ -24,7 +26,11 @@ pub use bart::Encoded;
 pub use decoding::{Decoding, Progress};
 pub use error::{CheckpointError, CheckpointResult, FlorenceError};
 pub use files::CheckpointFiles;
+#[cfg(feature = "cuda")]
+pub use gpu::{OnGpu, open_cuda};
 pub use kernels::DecoderCache;
+#[cfg(feature = "cuda")]
+pub use kernels::cuda;
 pub use model::{Florence, Generation};
 pub use probe::Probe;
 pub use processor::Processor;

@@ -10,6 +10,8 @@ use super::config::{CONFIG_FILE, Config};
 use super::error::{CheckpointResult, FlorenceError};
 use super::files::CheckpointFiles;
 use super::generation::{GenerationOptions, Ranking, Wanted};
+#[cfg(feature = "cuda")]
+use super::gpu::OnGpu;
 use super::kernels::{DecoderCache, Vocabulary};
 use super::probe::Probe;
 use super::processor::Processor;
@@ -28,6 +30,8 @@ pub struct Florence {
     vocabulary: Vocabulary,
     encoder: Encoder,
     decoder: Decoder,
+    #[cfg(feature = "cuda")]
+    gpu: Option<OnGpu>,
     device: Device,
     dtype: DType,
 }
@@ -70,6 +74,8 @@ impl Florence {
     ) -> CheckpointResult<Self> {
         let config = Config::load(files)?;
         let tokenizer = Tokenizer::load(files)?;
+        #[cfg(feature = "cuda")]
+        let mut gpu = OnGpu::hold(device)?;
         let weights = Weights::open(files, dtype, device, watch)?;
         let text = weights.pp(TEXT_MODEL);
         let tower = DaViT::new(&config.vision, &weights.pp("vision_tower"))?;
@@ -79,9 +85,24 @@ impl Florence {
         let decoder = Decoder::new(&config.text, &text.pp("decoder"))?;
         weights.check_nothing_left()?;
         check_ids(files, &config, &tokenizer, vocabulary.tokens())?;
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &mut gpu {
+            gpu.set_decoder(&decoder, &vocabulary, encoder.max_positions(), device)?;
+        }
         let processor = Processor::new(config, tokenizer, projector.max_map_size(), encoder.max_positions());
         let (processor, device) = (Arc::new(processor), device.clone());
-        Ok(Self { processor, tower, projector, vocabulary, encoder, decoder, device, dtype })
+        Ok(Self {
+            processor,
+            tower,
+            projector,
+            vocabulary,
+            encoder,
+            decoder,
+            #[cfg(feature = "cuda")]
+            gpu,
+            device,
+            dtype,
+        })
     }
 
     /// What prepares requests and reads answers; it may be used on other threads.
@@ -100,7 +121,8 @@ impl Florence {
     /// # Errors
     /// The device's.
     pub fn see(&self, pixels: &Tensor, probe: &mut Probe<'_>) -> Result<Tensor, FlorenceError> {
-        let pixels = pixels.to_dtype(self.dtype)?.to_device(&self.device)?;
+        // The device converts quicker than the CPU.
+        let pixels = pixels.to_device(&self.device)?.to_dtype(self.dtype)?;
         Ok(self.tower.forward(&pixels, probe)?)
     }
 
@@ -186,11 +208,30 @@ impl Florence {
         wanted: &[Wanted],
         caches: &mut [&mut DecoderCache],
     ) -> Result<Vec<Ranking>, FlorenceError> {
-        let hidden = self.decoder.step(&self.vocabulary.embed(tokens)?, caches, &mut Probe::none())?;
-        let rankings = self.vocabulary.select(&hidden, wanted)?;
+        let rankings = self.rank_step(tokens, wanted, caches)?;
         // Errors of a device that works in the background have shown themselves by now.
         caches.iter_mut().for_each(|cache| cache.advance());
         Ok(rankings)
+    }
+
+    fn rank_step(
+        &self,
+        tokens: &[u32],
+        wanted: &[Wanted],
+        caches: &mut [&mut DecoderCache],
+    ) -> Result<Vec<Ranking>, FlorenceError> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return Ok(gpu.step(tokens, wanted, caches)?);
+        }
+        let hidden = self.decoder.step(&self.vocabulary.embed(tokens)?, caches, &mut Probe::none())?;
+        Ok(self.vocabulary.select(&hidden, wanted)?)
+    }
+
+    /// Its GPU, if it is on one.
+    #[cfg(feature = "cuda")]
+    pub const fn gpu(&self) -> Option<&OnGpu> {
+        self.gpu.as_ref()
     }
 
     /// Most tokens that an answer can have.

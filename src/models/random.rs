@@ -27,7 +27,7 @@ impl RandomSize {
     }
 
     /// Its files. The tokenizer is the demo's, whose ids are among those of the published vocabulary.
-    pub(super) const fn files(self) -> CheckpointFiles {
+    pub const fn files(self) -> CheckpointFiles {
         let files: &'static [(&'static str, &'static [u8])] = match self {
             Self::Base => &[
                 (config::CONFIG_FILE, include_bytes!("random/base.json")),

@@ -9,9 +9,14 @@ pub mod scenes;
 
 use std::path::{Path, PathBuf};
 
+/// The repository: where cargo says so, which is not where the program was built if it was carried to another machine.
+pub fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 /// The golden sets of the repository, and the larger ones beside it where they are.
 pub fn golden_roots() -> Vec<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = root();
     let own = here.join("tests/fixtures/golden");
     assert!(own.is_dir(), "{} is part of the repository", own.display());
     let large = here.join("../shared/reference/golden");

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use super::clock::{Clock, Timing};
 use crate::cli::args::BenchArgs;
 use crate::cli::error::{CliError, CliResult};
-use crate::florence::generation::GenerationOptions;
+use crate::florence::generation::{GenerationOptions, Wanted};
 use crate::florence::{DecoderCache, Encoded, Florence, FlorenceError, Probe};
 
 /// The first ids of a vocabulary have meanings of their own.
@@ -97,9 +97,10 @@ impl<'a> Bench<'a> {
     fn decode(&self, encoded: &Encoded) -> CliResult<(Timing, Timing)> {
         let beams = vec![self.args.beams; self.prompts.len()];
         let tokens = vec![FIRST_WORD; beams.iter().sum()];
+        let wanted = vec![Wanted { most: 2 * self.args.beams, score: 0., banned: vec![] }; tokens.len()];
         let step = |caches: &mut Vec<DecoderCache>| -> CliResult<()> {
             let mut caches: Vec<&mut DecoderCache> = caches.iter_mut().collect();
-            self.model.step(&tokens, &mut caches, &mut Probe::none())?;
+            self.model.step_best(&tokens, &wanted, &mut caches)?;
             Ok(())
         };
         let first = || -> CliResult<Vec<DecoderCache>> {

@@ -55,6 +55,22 @@ impl SelfAttention {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl SelfAttention {
+    /// The projections in and out, and the number of heads.
+    pub const fn parts(&self) -> (&Linear, &Linear, usize) {
+        (&self.qkv, &self.out, self.heads)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl CrossAttention {
+    /// The projections of queries and out.
+    pub const fn parts(&self) -> (&Linear, &Linear) {
+        (&self.query, &self.out)
+    }
+}
+
 impl CrossAttention {
     /// Takes the tensors below `weights`.
     ///

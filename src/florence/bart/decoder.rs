@@ -1,5 +1,7 @@
 //! The decoder: one token a step for every row, over caches that the caller keeps.
 
+#[cfg(feature = "cuda")]
+use candle_core::bail;
 use candle_core::{Module, Result, Tensor};
 
 use super::attention::{CrossAttention, SelfAttention};
@@ -8,7 +10,14 @@ use super::encoder::{Encoded, FeedForward};
 use crate::florence::config::TextConfig;
 use crate::florence::error::CheckpointResult;
 use crate::florence::kernels::{DecoderCache, LayerNorm};
+#[cfg(feature = "cuda")]
+use crate::florence::kernels::{
+    Vocabulary,
+    cuda::step::{LayerWeights, StepWeights},
+};
 use crate::florence::probe::Probe;
+#[cfg(feature = "cuda")]
+use crate::florence::weights::POSITION_OFFSET;
 use crate::florence::weights::Weights;
 
 /// The stack of decoder layers.
@@ -87,6 +96,49 @@ impl Decoder {
             probe.visit(|| name(""), &hidden);
         }
         Ok(hidden)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Decoder {
+    /// The weights of a step as a GPU's kernels take them; inputs have at most `input_positions` positions.
+    ///
+    /// # Errors
+    /// Weights in another form.
+    pub fn step_weights(&self, vocabulary: &Vocabulary, input_positions: usize) -> Result<StepWeights> {
+        let Some((tokens, logits_bias)) = vocabulary.as_tensors() else { bail!("the table of tokens is packed") };
+        let (positions, norm) = self.positions.parts();
+        Ok(StepWeights {
+            tokens,
+            logits_bias,
+            positions: positions.clone(),
+            position_offset: POSITION_OFFSET,
+            norm: norm.weighted(),
+            layers: self.layers.iter().map(DecoderLayer::step_weights).collect::<Result<_>>()?,
+            heads: self.layers.first().map_or(1, |layer| layer.self_attention.parts().2),
+            input_positions,
+        })
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl DecoderLayer {
+    fn step_weights(&self) -> Result<LayerWeights> {
+        let (qkv, own_out, _heads) = self.self_attention.parts();
+        let (query, cross_out) = self.cross_attention.parts();
+        let (mlp, norm) = self.feed_forward.parts();
+        let (fc1, fc2) = mlp.parts();
+        Ok(LayerWeights {
+            qkv: qkv.weighted()?,
+            own_out: own_out.weighted()?,
+            own_norm: self.self_attention_norm.weighted(),
+            query: query.weighted()?,
+            cross_out: cross_out.weighted()?,
+            cross_norm: self.cross_attention_norm.weighted(),
+            fc1: fc1.weighted()?,
+            fc2: fc2.weighted()?,
+            norm: norm.weighted(),
+        })
     }
 }
 

@@ -45,6 +45,12 @@ impl PositionEmbedding {
         })
     }
 
+    /// The table `[positions + 2, d_model]` and the norm.
+    #[cfg(feature = "cuda")]
+    pub const fn parts(&self) -> (&Tensor, &LayerNorm) {
+        (&self.table, &self.norm)
+    }
+
     /// Number of positions.
     pub fn positions(&self) -> usize {
         self.table.dims().first().map_or(0, |rows| rows.saturating_sub(POSITION_OFFSET))

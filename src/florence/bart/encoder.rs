@@ -97,6 +97,12 @@ impl FeedForward {
         Ok(Self { mlp: Mlp::new(fc1, fc2), norm: weights.pp("final_layer_norm").layer_norm(d_model)? })
     }
 
+    /// Both products and the norm.
+    #[cfg(feature = "cuda")]
+    pub const fn parts(&self) -> (&Mlp, &LayerNorm) {
+        (&self.mlp, &self.norm)
+    }
+
     /// `norm(x + fc2(gelu(fc1(x))))`.
     ///
     /// # Errors

@@ -31,6 +31,10 @@ pub fn window_attention(qkv: &Tensor, bias: Option<&Tensor>, heads: usize, side:
         let input = cpu::WindowInput { qkv: qkv.get()?, beyond, height, width, heads, side };
         return tensor(cpu::window_attention(input, InstructionSet::chosen()), (batch, height, width, channels));
     }
+    #[cfg(feature = "cuda")]
+    if qkv.device().is_cuda() {
+        return super::cuda::window_attention(&qkv.contiguous()?, bias, heads, side);
+    }
     let (rows, columns) = (height.div_ceil(side), width.div_ceil(side));
     let padded = pad_with(&pad_with(qkv, 1, rows * side, bias)?, 2, columns * side, bias)?;
     let windows = padded.reshape(&[batch, rows, side, columns, side, triple])?.transpose(2, 3)?.reshape((
@@ -65,6 +69,10 @@ pub fn channel_attention(qkv: &Tensor, groups: usize) -> Result<Tensor> {
             cpu::channel_attention(Values::of(&qkv).get()?, batch, triple / 3, groups, InstructionSet::chosen());
         return tensor(attended, (batch, pixels, triple / 3));
     }
+    #[cfg(feature = "cuda")]
+    if qkv.device().is_cuda() {
+        return super::cuda::channel_attention(&qkv.contiguous()?, groups);
+    }
     let [q, k, v] = split_heads(qkv, groups)?;
     let q = (q.to_dtype(DType::F32)? * inverse_root(pixels))?;
     let scores = q.transpose(D::Minus2, D::Minus1)?.matmul(&k.to_dtype(DType::F32)?)?;
@@ -85,6 +93,10 @@ pub fn encoder_attention(qkv: &Tensor, heads: usize, lengths: &[usize]) -> Resul
         let values = Values::of(&qkv);
         let attended = cpu::sequence_attention(values.get()?, triple / 3, heads, lengths, InstructionSet::chosen());
         return tensor(attended, (batch, longest, triple / 3));
+    }
+    #[cfg(feature = "cuda")]
+    if qkv.device().is_cuda() {
+        return super::cuda::encoder_attention(&qkv.contiguous()?, heads, lengths);
     }
     let mask = padding_mask(lengths, longest, qkv)?;
     let [q, k, v] = split_heads(qkv, heads)?;

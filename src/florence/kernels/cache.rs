@@ -78,6 +78,12 @@ impl DecoderCache {
         }
     }
 
+    /// [`Self::own`] as it is, none before the first step.
+    #[cfg(feature = "cuda")]
+    pub const fn written(&self) -> Option<&Tensor> {
+        self.own.as_ref()
+    }
+
     /// The values of [`Self::own`] of one layer, where they are in f32 on the CPU.
     ///
     /// # Errors

@@ -19,6 +19,10 @@ pub fn depthwise_conv3x3(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<T
     if weight.dims() != [TAPS, channels] || bias.dims() != [channels] {
         bail!("depthwise weights {:?} and {:?} do not fit {:?}", weight.dims(), bias.dims(), x.dims());
     }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::cuda::depthwise_conv3x3(&x.contiguous()?, weight, bias);
+    }
     if !is_on_cpu(x) {
         return shifted_sum(x, weight, bias);
     }

@@ -20,6 +20,12 @@ impl LayerNorm {
         Self { weight, bias }
     }
 
+    /// Weight and bias.
+    #[cfg(feature = "cuda")]
+    pub fn weighted(&self) -> super::cuda::step::Weighted {
+        super::cuda::step::Weighted { weight: self.weight.clone(), bias: self.bias.clone() }
+    }
+
     /// Weight and bias, locked for kernels of the CPU.
     pub(super) fn values(&self) -> (Values<'_>, Values<'_>) {
         (Values::of(&self.weight), Values::of(&self.bias))
@@ -30,6 +36,10 @@ impl Module for LayerNorm {
     /// `x` `[…, size]` to the same shape.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return super::cuda::layer_norm(&x, None, &self.weight, &self.bias);
+        }
         if !is_on_cpu(&x) {
             return ops::layer_norm(&x, &self.weight, &self.bias, EPSILON);
         }

@@ -20,14 +20,14 @@ pub struct Linear {
 enum Form {
     /// For the CPU's kernels, the bias included.
     Packed(PackedMatrix),
-    /// For any device.
-    Plain(candle_nn::Linear),
+    /// `[outputs, inputs]` for any device; on a GPU the inputs may be filled up with zeros.
+    Plain(Tensor),
 }
 
 impl Linear {
     /// `weight` `[outputs, inputs]` and `bias` `[outputs]`, wherever they are.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { form: Form::Plain(candle_nn::Linear::new(weight, bias.clone())), bias }
+        Self { form: Form::Plain(weight), bias }
     }
 
     /// The same for the CPU's kernels, which keep the weights as `kind`.
@@ -42,6 +42,30 @@ impl Linear {
             PackedMatrix::new(Values::of(weight).get()?, bias, inputs, kind)
         };
         Ok(Self { form: Form::Packed(packed), bias })
+    }
+
+    /// The same in the form that suits the device, which is none of those for the CPU's kernels.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn on_device(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        let weight = if weight.device().is_cuda() { super::cuda::pad_inner(&weight)? } else { weight };
+        Ok(Self::new(weight, bias))
+    }
+
+    /// Weight and bias, where they are tensors.
+    ///
+    /// # Errors
+    /// They are packed, or there is no bias.
+    #[cfg(feature = "cuda")]
+    pub fn weighted(&self) -> Result<super::cuda::step::Weighted> {
+        match (&self.form, &self.bias) {
+            (Form::Plain(weight), Some(bias)) => {
+                Ok(super::cuda::step::Weighted { weight: weight.clone(), bias: bias.clone() })
+            }
+            _ => bail!("the weights are packed, or without a bias"),
+        }
     }
 
     /// The bias `[outputs]`.
@@ -63,7 +87,7 @@ impl Linear {
     /// Shapes that do not fit, and the device's own.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.form {
-            Form::Plain(plain) => plain.forward(x),
+            Form::Plain(weight) => plain_product(weight, self.bias.as_ref(), x, None),
             Form::Packed(packed) => packed_product(packed, None, x, (false, None)),
         }
     }
@@ -74,7 +98,7 @@ impl Linear {
     /// As [`Self::forward`].
     pub fn forward_normed(&self, norm: &LayerNorm, x: &Tensor) -> Result<Tensor> {
         match &self.form {
-            Form::Plain(plain) => plain.forward(&norm.forward(x)?),
+            Form::Plain(weight) => plain_product(weight, self.bias.as_ref(), &norm.forward(x)?, None),
             Form::Packed(packed) => packed_product(packed, Some(norm), x, (false, None)),
         }
     }
@@ -85,7 +109,7 @@ impl Linear {
     /// As [`Self::forward`].
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
         match &self.form {
-            Form::Plain(plain) => plain.forward(x)?.gelu_erf(),
+            Form::Plain(weight) => plain_gelu(plain_product(weight, self.bias.as_ref(), x, None)?),
             Form::Packed(packed) => packed_product(packed, None, x, (true, None)),
         }
     }
@@ -96,7 +120,7 @@ impl Linear {
     /// As [`Self::forward`].
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         match &self.form {
-            Form::Plain(plain) => residual + plain.forward(x)?,
+            Form::Plain(weight) => plain_product(weight, self.bias.as_ref(), x, Some(residual)),
             Form::Packed(packed) => packed_product(packed, None, x, (false, Some(residual))),
         }
     }
@@ -112,6 +136,12 @@ impl Mlp {
     /// The inner product, which widens, and the outer.
     pub const fn new(fc1: Linear, fc2: Linear) -> Self {
         Self { fc1, fc2 }
+    }
+
+    /// The inner product and the outer.
+    #[cfg(feature = "cuda")]
+    pub const fn parts(&self) -> (&Linear, &Linear) {
+        (&self.fc1, &self.fc2)
     }
 
     /// `x + fc2(gelu(fc1(x)))`.
@@ -135,6 +165,29 @@ impl Mlp {
             _ => self.fc2.forward_add(&self.fc1.forward_gelu(&norm.forward(x)?)?, x),
         }
     }
+}
+
+/// `x weightᵀ + bias + residual` with unpacked weights.
+fn plain_product(weight: &Tensor, bias: Option<&Tensor>, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::cuda::linear(x, weight, bias, residual);
+    }
+    let product = candle_nn::Linear::new(weight.clone(), bias.cloned()).forward(x)?;
+    match residual {
+        None => Ok(product),
+        Some(residual) => residual + product,
+    }
+}
+
+/// GELU by the error function, of a tensor that is nobody else's.
+fn plain_gelu(x: Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        super::cuda::gelu_in_place(&x, None)?;
+        return Ok(x);
+    }
+    x.gelu_erf()
 }
 
 /// Rows of `x`, whose last axis must have `inputs` elements, and the shape with `outputs` in its place.

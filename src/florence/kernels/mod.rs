@@ -6,6 +6,8 @@ mod attention;
 mod cache;
 mod composed;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod depthwise;
 mod layer_norm;
 mod linear;

@@ -35,6 +35,10 @@ impl PatchConv {
     /// # Errors
     /// Shapes that do not fit, and the device's own.
     pub fn forward(&self, map: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if map.device().is_cuda() {
+            return self.product.forward(&super::cuda::patches(map, self.geometry)?);
+        }
         let Some(weights) = self.product.as_packed() else {
             return self.product.forward(&patches(map, self.geometry)?);
         };

@@ -46,6 +46,15 @@ impl Vocabulary {
         Ok(Self { form: Form::Packed(packed), tokens, width })
     }
 
+    /// The table `[tokens, width]` and what is added to the logits, where they are tensors.
+    #[cfg(feature = "cuda")]
+    pub fn as_tensors(&self) -> Option<(Tensor, Option<Tensor>)> {
+        match &self.form {
+            Form::Plain(table, bias) => Some((table.clone(), bias.clone())),
+            Form::Packed(_) => None,
+        }
+    }
+
     /// Number of tokens.
     pub const fn tokens(&self) -> usize {
         self.tokens

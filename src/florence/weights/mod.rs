@@ -134,7 +134,7 @@ impl Weights {
     pub fn product(&self, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
         match self.device.is_cpu() {
             true => Ok(Linear::packed(&weight, bias, WeightType::F32)?),
-            false => Ok(Linear::new(weight, bias)),
+            false => Ok(Linear::on_device(weight, bias)?),
         }
     }
 
