@@ -85,7 +85,7 @@ describe("the page of the API", () => {
     assert.equal(page.url(), `${proxy.url}/net/token/docs`);
     await operation(page, "get/livez").locator("summary").click();
     assert.match(await operation(page, "get/livez").locator("pre").innerText(), new RegExp(`'${proxy.url}/net/token/livez'`));
-    assert.equal(await page.getByRole("link", { name: "openapi.json" }).evaluate((link) => link.href), `${proxy.url}/net/token/openapi.json`);
+    assert.equal(await page.getByRole("link", { name: "openapi.json", exact: true }).evaluate((link) => link.href), `${proxy.url}/net/token/openapi.json`);
     await page.getByRole("link", { name: "Page", exact: true }).click();
     await page.locator("#serve-form").waitFor();
     assert.deepEqual(proxy.outside, []);
