@@ -170,7 +170,7 @@ pub(in crate::server) async fn devices(State(app): State<AppState>) -> Json<Valu
         "name": OpenDevice::cpu_name(),
         "used_bytes": total_memory_bytes().zip(available_memory_bytes()).map(|(total, free)| total.saturating_sub(free)),
         "total_bytes": total_memory_bytes(),
-        "precisions": ["f32"],
+        "precisions": ["f32", "bf16", "int8"],
     });
     let gpu = |gpu: crate::engine::Gpu| {
         let id = format!("cuda:{}", gpu.index);
