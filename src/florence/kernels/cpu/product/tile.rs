@@ -6,6 +6,10 @@ use super::packed::PANEL_VECTORS;
 /// Steps whose activations of a row lie together, so that packing them is copying.
 pub const CHUNK: usize = 16;
 
+/// Up to so many rows a product waits for memory more than it computes, so weights are fetched ahead by as many words.
+const FEW_ROWS: usize = 3;
+const PREFETCH_WORDS: usize = 1024;
+
 /// How activations and weights of one type are multiplied. A step reads a word of each output.
 pub trait Form<S: Simd> {
     /// Sums.
@@ -193,6 +197,10 @@ pub unsafe fn multiply<S: Simd, F: Form<S>, const ROWS: usize>(
             // SAFETY: the caller's promise.
             unsafe {
                 let panel = [F::load(weights), F::load(weights.add(S::LANES))];
+                if ROWS <= FEW_ROWS {
+                    S::prefetch(weights.wrapping_add(PREFETCH_WORDS));
+                    S::prefetch(weights.wrapping_add(PREFETCH_WORDS + S::LANES));
+                }
                 weights = weights.add(PANEL_VECTORS * S::LANES);
                 for row in 0..ROWS {
                     let value = values.add((row * CHUNK + step) * F::WORDS);
