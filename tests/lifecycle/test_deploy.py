@@ -223,5 +223,5 @@ def test_what_can_be_chosen(server):
     assert models["default"] == LARGE
     assert {LARGE, BASE, BASE_FT, "Florence-2-large-ft", "demo"} <= {model["name"] for model in models["models"]}
     devices = server.get("/api/devices").json()["devices"]
-    assert devices[0]["id"] == "cpu" and devices[0]["precisions"] == ["f32"]
+    assert devices[0]["id"] == "cpu" and devices[0]["precisions"] == ["f32", "bf16", "int8"]
     assert server.post("/list_pretrained_models").json() == [BASE, LARGE, BASE_FT, "Florence-2-large-ft"]

@@ -42,7 +42,7 @@ export function emptyState() {
     devices: {
       default: "auto",
       devices: [
-        { id: "cpu", name: "AMD EPYC 9654", used_bytes: null, total_bytes: 128 * GIB, precisions: ["f32"] },
+        { id: "cpu", name: "AMD EPYC 9654", used_bytes: null, total_bytes: 128 * GIB, precisions: ["f32", "bf16", "int8"] },
         { id: "cuda:0", name: "NVIDIA H100 80GB HBM3", used_bytes: 3.1 * GIB, total_bytes: 79.2 * GIB, precisions: ["f16", "bf16", "f32"] },
         { id: "cuda:1", name: "NVIDIA H100 80GB HBM3", used_bytes: 61.4 * GIB, total_bytes: 79.2 * GIB, precisions: ["f16", "bf16", "f32"] },
       ],
