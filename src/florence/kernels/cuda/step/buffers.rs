@@ -10,6 +10,8 @@ use crate::florence::kernels::cuda::Gpu;
 
 /// Logits that a block of the selection looks at.
 const CHUNK: usize = 4096;
+/// Logits that a block of their quick kernel makes, which leaves their sum behind.
+const LOGITS: usize = 208;
 /// Words of a row's results.
 const TAKEN_WORDS: usize = 1 + 2 * MOST_TAKEN;
 /// What a split leaves behind: two sums and a value for each channel of a head.
@@ -31,6 +33,7 @@ pub struct Places {
     pub sums: u64,
     pub candidates: u64,
     pub parts: u64,
+    pub splits: u64,
     pub arrived_splits: u64,
     pub arrived_chunks: u64,
     pub taken: u64,
@@ -45,6 +48,8 @@ pub struct Buffers {
     pub stride: usize,
     /// Chunks of a row of logits.
     pub chunks: usize,
+    /// Sums that come with a row of logits from their quick kernel.
+    pub sums: usize,
     description: PinnedHostSlice<u8>,
     taken: PinnedHostSlice<u32>,
     /// Bytes of the description that are in use.
@@ -62,7 +67,7 @@ impl Buffers {
         debug_assert!(rows <= MOST_ROWS);
         let layout = Layout::new(rows, sizes.tokens);
         let stride = sizes.vocabulary.next_multiple_of(8);
-        let chunks = sizes.vocabulary.div_ceil(CHUNK);
+        let (chunks, sums) = (sizes.vocabulary.div_ceil(CHUNK), sizes.vocabulary.div_ceil(LOGITS));
         let value = sizes.dtype.size_in_bytes();
         let mut end = 0;
         let mut place = |bytes: usize| {
@@ -79,9 +84,10 @@ impl Buffers {
             projected: place(rows * sizes.width * value),
             inner: place(rows * sizes.hidden * value),
             logits: place(rows * stride * 4),
-            sums: place(rows * chunks * 8),
+            sums: place(rows * sums * 8),
             candidates: place(rows * chunks * MOST_TAKEN * 8),
-            parts: place(rows * sizes.heads * sizes.splits * PART_WORDS * 4),
+            parts: place(rows * sizes.part_values() * 4),
+            splits: place(rows * sizes.heads * sizes.splits * PART_WORDS * 4),
             arrived_splits: place(rows * sizes.heads * 4),
             arrived_chunks: place(rows * 4),
             taken: place(rows * TAKEN_WORDS * 4),
@@ -97,7 +103,7 @@ impl Buffers {
                 context.alloc_pinned_with_flags::<u32>(rows * TAKEN_WORDS, 0).w()?,
             )
         };
-        Ok(Self { rows, layout, places, stride, chunks, description, taken, described: 0, _memory: memory })
+        Ok(Self { rows, layout, places, stride, chunks, sums, description, taken, described: 0, _memory: memory })
     }
 
     /// Rows that there is room for.
@@ -170,6 +176,7 @@ impl Places {
             &mut self.sums,
             &mut self.candidates,
             &mut self.parts,
+            &mut self.splits,
             &mut self.arrived_splits,
             &mut self.arrived_chunks,
             &mut self.taken,

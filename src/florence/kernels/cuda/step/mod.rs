@@ -20,6 +20,7 @@ use self::buffers::Buffers;
 use self::kernels::Kernels;
 pub use self::plan::{Candidates, StepInput, StepRow};
 use super::Gpu;
+use super::gpu::is_half;
 use super::memory::address;
 
 /// Rows that a step takes at most; more are written in several.
@@ -29,6 +30,8 @@ pub const MOST_TAKEN: usize = 32;
 /// Heads of this width have quick kernels; and positions that a block of theirs attends to.
 const WIDE: usize = 64;
 const SPLIT: usize = 128;
+/// Values of the inner axis that a block of the quick products takes.
+const QUICK_INNER: usize = 256;
 
 /// A weight with its bias.
 #[derive(Debug, Clone)]
@@ -95,6 +98,22 @@ struct Sizes {
     tokens: usize,
     /// Most splits of an input's positions.
     splits: usize,
+    /// Whether the quick kernels know the sizes and the type.
+    is_quick: bool,
+}
+
+impl Sizes {
+    /// Whether all of the quick kernels fit.
+    fn fit_quick(self) -> bool {
+        let is_known = matches!(self.width, 768 | 1024) && self.width / self.heads == WIDE;
+        is_half(self.dtype) && is_known && self.hidden % QUICK_INNER == 0
+    }
+
+    /// Values for each row that the parts of the greatest of the split products have.
+    const fn part_values(self) -> usize {
+        let (of_qkv, of_fc2) = (self.width / QUICK_INNER * 3 * self.width, self.hidden / QUICK_INNER * self.width);
+        if of_qkv > of_fc2 { of_qkv } else { of_fc2 }
+    }
 }
 
 /// Whether the kernels of a step are recorded and replayed, or launched one by one.
@@ -143,7 +162,7 @@ impl StepDecoder {
         let gpu = Gpu::of(device)?;
         let (vocabulary, width) = weights.tokens.dims2()?;
         let Some(first) = weights.layers.first() else { bail!("a decoder has layers") };
-        let sizes = Sizes {
+        let mut sizes = Sizes {
             dtype: weights.tokens.dtype(),
             width,
             heads: weights.heads,
@@ -151,10 +170,12 @@ impl StepDecoder {
             vocabulary,
             tokens: weights.positions.dim(0)?.saturating_sub(weights.position_offset),
             splits: weights.input_positions.div_ceil(SPLIT).max(1),
+            is_quick: false,
         };
         if width % sizes.heads.max(1) != 0 {
             bail!("{width} channels do not make {} heads", sizes.heads);
         }
+        sizes.is_quick = sizes.fit_quick();
         let launching = match std::env::var_os("FLORENCE_CUDA_GRAPHS").is_some_and(|value| value == "0") {
             true => Launching::Plain,
             false => Launching::Graph,
