@@ -88,6 +88,8 @@ def main():
     run(options.url, 16, warm_up, 2)
     for clients in options.clients:
         times, elapsed = run(options.url, clients, pictures, options.seconds)
+        if len(times) + clients > len(pictures):
+            raise SystemExit(f"{clients} clients had no more of {options.pictures} --pictures")
         pictures = pictures[len(times) + clients :]
         rate, median, worst = len(times) / elapsed, times[len(times) // 2] * 1e3, times[-1] * 1e3
         print(f"{clients:3} clients: {rate:7.1f} answers/s, median {median:7.1f} ms, worst {worst:7.1f} ms", flush=True)
