@@ -12,10 +12,10 @@ ARG FEATURES=cuda
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends binutils python3 python3-venv \
+    && apt-get install -y --no-install-recommends binutils nasm python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY Cargo.toml Cargo.lock rust-toolchain.toml models.json README.md LICENSE ./
+COPY Cargo.toml Cargo.lock build.rs rust-toolchain.toml models.json README.md LICENSE ./
 COPY src src
 COPY tests/cuda tests/cuda
 COPY tests/load tests/load
@@ -23,8 +23,8 @@ COPY tests/load.rs tests/load.rs
 COPY tests/fake_engine tests/fake_engine
 # tests/cuda/build needs neither a GPU nor an installed CUDA; its program also starts where there is no driver.
 RUN case "${FEATURES}" in \
-        cuda) tests/cuda/build --bin serve-florence-2 && program=target/cuda/build/release/serve-florence-2 ;; \
-        *) cargo build --locked --release --bin serve-florence-2 --features "${FEATURES}" \
+        cuda) tests/cuda/build --bin serve-florence-2 --features nasm && program=target/cuda/build/release/serve-florence-2 ;; \
+        *) cargo build --locked --release --bin serve-florence-2 --features "nasm,${FEATURES}" \
             && program=target/release/serve-florence-2 ;; \
     esac \
     && install -D "${program}" /opt/florence2/serve-florence-2

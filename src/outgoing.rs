@@ -1,8 +1,9 @@
 //! How this program connects to others: certificates of private authorities, and proxies.
 //!
-//! The system's certificates are trusted, or those of `SSL_CERT_FILE`, as everywhere on such a machine. Instances of the platform with
-//! an authority of their own name its bundle in two further variables, whose certificates are trusted beside the others. Proxies are
-//! those of the usual variables.
+//! The system's certificates are trusted, or in their place those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, as OpenSSL and all that uses
+//! it have it. Instances of the platform with an authority of their own name its bundle in two further variables, whose certificates
+//! are trusted beside the others: so does the platform's SDK with the first, while Python's `requests` takes the second in place of
+//! its own list, and whoever sets it there loses nothing here. Proxies are those of the usual variables.
 
 use reqwest::{Certificate, ClientBuilder};
 

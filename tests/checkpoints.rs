@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use serve_florence_2::florence::{CheckpointFiles, Florence};
+use serve_florence_2::florence::{CheckpointFiles, Florence, Precision};
 
 const EMBEDDING: &str = "language_model.model.shared.weight";
 const PLAIN: &str = "language_model.model.encoder.layers.0.fc1.weight";
@@ -50,7 +50,7 @@ impl Checkpoint {
 
     fn load(&self) -> Result<Florence, String> {
         let files = CheckpointFiles::Folder(self.folder.path().to_owned());
-        Florence::load(&files, DType::F32, &Device::Cpu).map_err(|error| error.to_string())
+        Florence::load(&files, Precision::F32, &Device::Cpu).map_err(|error| error.to_string())
     }
 
     /// The error, which must hold each of these.

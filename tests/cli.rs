@@ -113,6 +113,11 @@ fn version_and_models_are_printed() {
 }
 
 #[test]
+fn openapi_prints_what_the_server_answers() {
+    assert_eq!(stdout(&run(&["openapi"])), serve_florence_2::server::openapi_json());
+}
+
+#[test]
 fn parse_reads_stdin_as_it_is() {
     let parse = |task: &str, input: &str| {
         let output = run_with_input(&["parse", "--task", task, "--size", "1000x500"], input.as_bytes());

@@ -15,7 +15,7 @@ use serde_json::Value;
 use serve_florence_2::florence::answer::PictureSize;
 use serve_florence_2::florence::generation::{EarlyStopping, ForcedToken, GenerationOptions};
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, Probe};
+use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, Precision, Probe};
 
 /// Scores below this belong to beams that only fill the list.
 const FILLER_SCORE: f64 = -1e8;
@@ -91,7 +91,7 @@ fn checkpoints(set: &Path) -> Vec<CheckpointCase> {
 
 fn check_set(root: &Path, set: &Path, checkpoint: &CheckpointCase, compared: &mut Compared) {
     let files = CheckpointFiles::Folder(checkpoint.folder.clone());
-    let model = Florence::load(&files, DType::F32, &device()).unwrap();
+    let model = Florence::load(&files, Precision::F32, &device()).unwrap();
     compared.checkpoints += 1;
     for case in support::read_json(&set.join("golden.json"))["cases"].as_array().unwrap() {
         let name = format!("{} {} {}", set.display(), checkpoint.folder.display(), case["name"]);

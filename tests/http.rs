@@ -10,6 +10,8 @@ mod client;
 mod connections;
 #[path = "http/metrics.rs"]
 mod metrics;
+#[path = "http/openapi.rs"]
+mod openapi;
 #[path = "http/recordings.rs"]
 mod recordings;
 #[path = "http/refusals.rs"]

@@ -51,6 +51,14 @@ impl Machine {
         self.locate_with(true, &CancellationToken::new(), &|_| {})
     }
 
+    /// The folder, and why it is not the newest.
+    fn update_with_reason(&self) -> (PathBuf, Option<String>) {
+        let cancel = CancellationToken::new();
+        let how = Locating { folders: &self.folders, update: true, tell: &|_| {}, cancel: &cancel };
+        let found = source().locate(&how).unwrap();
+        (PathBuf::from(found.files.location()), found.stale)
+    }
+
     fn locate_with(
         &self,
         update: bool,
@@ -147,6 +155,92 @@ fn what_comes_with_another_hash_is_thrown_away() {
     assert!(!machine.downloaded().exists());
     hub.set_faults(Faults::default());
     assert_eq!(machine.locate(), Ok(machine.downloaded()));
+}
+
+#[test]
+fn small_files_are_checked_as_well() {
+    let hub = Hub::start(Faults { spoilt: Some("tokenizer.json"), ..Faults::default() });
+    let machine = Machine::new(&hub);
+    let error = machine.locate().unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("SHA-1"), "{error}");
+    assert!(!machine.downloaded().exists());
+    hub.set_faults(Faults::default());
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+}
+
+#[test]
+fn a_file_that_is_there_is_kept_when_another_one_fails() {
+    // The small ones are refused until the program gives up; the large one is here by then.
+    let hub = Hub::start(Faults { refuses_small: true, ..Faults::default() });
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap_err();
+    assert!(!machine.downloaded().exists());
+    assert_eq!(hub.take_sent_bytes(), hub.file(LARGE_FILE).len() as u64);
+    hub.set_faults(Faults::default());
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+    assert_eq!(hub.take_sent_bytes(), hub.total_bytes() - hub.file(LARGE_FILE).len() as u64);
+}
+
+#[test]
+fn a_hub_that_asks_for_patience_gets_it_for_its_list_as_well() {
+    let hub = Hub::start(Faults { impatience: (2, 1), ..Faults::default() });
+    let machine = Machine::new(&hub);
+    let start = Instant::now();
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+    assert!(start.elapsed() >= Duration::from_secs(2), "it asked again too early");
+    assert_eq!(hub.asked().iter().filter(|asked| asked.line.contains("/api/")).count(), 4, "two were refused");
+}
+
+#[test]
+fn a_folder_of_the_users_own_is_never_replaced() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    copy_checkpoint(&machine.downloaded());
+    std::fs::write(machine.downloaded().join("config.json"), "{}").unwrap();
+    let (folder, stale) = machine.update_with_reason();
+    assert_eq!(folder, machine.downloaded());
+    assert!(stale.is_some_and(|reason| reason.contains("was not downloaded by this program")));
+    assert_eq!(std::fs::read_to_string(machine.downloaded().join("config.json")).unwrap(), "{}");
+    std::fs::remove_file(machine.downloaded().join("tokenizer.json")).unwrap();
+    let error = machine.locate().unwrap_err().to_string();
+    assert!(error.contains("move it away"), "{error}");
+    assert!(machine.downloaded().join("config.json").exists());
+    assert!(hub.asked().is_empty());
+}
+
+#[test]
+fn a_download_of_another_revision_is_fetched_anew_and_used_if_that_fails() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap();
+    let mut record = DownloadRecord::read(&machine.downloaded()).unwrap();
+    assert_eq!(record.revision.as_deref(), Some("main"));
+    record.revision = Some("v0".to_owned());
+    record.write(&machine.downloaded()).unwrap();
+    let config = [hub.file("config.json"), b"\n".to_vec()].concat();
+    hub.change("config.json", config.clone());
+    let mut offline = machine.folders.clone();
+    offline.hub.is_offline = true;
+    let how = Locating { folders: &offline, update: false, tell: &|_| {}, cancel: &CancellationToken::new() };
+    assert!(source().locate(&how).unwrap().stale.is_some());
+    assert_eq!(machine.locate(), Ok(machine.downloaded()), "without an update");
+    assert_eq!(std::fs::read(machine.downloaded().join("config.json")).unwrap(), config);
+    assert_eq!(DownloadRecord::read(&machine.downloaded()).unwrap().revision.as_deref(), Some("main"));
+}
+
+#[test]
+fn an_update_that_was_cut_between_its_steps_is_mended_at_a_look() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap();
+    let asked = hub.asked().len();
+    let old = machine.folders.downloads.join(format!(".{NAME}.old"));
+    std::fs::rename(machine.downloaded(), &old).unwrap();
+    assert_eq!(source().location(&machine.folders), Location::Disk);
+    assert!(machine.downloaded().exists() && !old.exists());
+    std::fs::rename(machine.downloaded(), &old).unwrap();
+    assert_eq!(machine.locate(), Ok(machine.downloaded()));
+    assert_eq!(hub.asked().len(), asked, "nobody was asked");
 }
 
 #[test]
@@ -259,6 +353,22 @@ fn a_killed_download_goes_on_where_it_was() {
     let broken = end(program(&machine, &hub, &["verify", machine.downloaded().to_str().unwrap()]).spawn().unwrap());
     assert_eq!(broken.status.code(), Some(1));
     assert!(String::from_utf8(broken.stderr).unwrap().contains("tokenizer.json"));
+}
+
+#[test]
+fn an_update_that_could_not_be_made_is_told() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap();
+    hub.set_faults(Faults { missing: Some("config.json"), ..Faults::default() });
+    hub.change("config.json", b"{}".to_vec());
+    let output = end(program(&machine, &hub, &["download", NAME, "--update"]).spawn().unwrap());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("stays as it was") && stderr.contains("config.json"), "{stderr}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains(NAME), "where it lies is told all the same");
+    let plain = end(program(&machine, &hub, &["download", NAME]).spawn().unwrap());
+    assert!(plain.status.success(), "{plain:?}");
 }
 
 #[test]

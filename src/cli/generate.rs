@@ -28,7 +28,7 @@ pub fn run(args: &GenerateArgs) -> CliResult<()> {
     let plan = args.model.plan()?;
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
     let found = locate(&plan.source, false)?;
-    let model = Florence::load(&found.files, device.dtype, &device.device)?;
+    let model = Florence::load(&found.files, device.precision, &device.device)?;
     for batch in pairs.chunks(MAX_BATCH) {
         for generation in answer(&model, batch, args)? {
             print_line(&render(&generation))?;

@@ -11,6 +11,7 @@ mod error;
 mod generate;
 mod list;
 mod locate;
+mod openapi;
 mod parse;
 mod predict;
 mod serve;
@@ -54,6 +55,7 @@ fn dispatch(command: Command) -> CliResult<()> {
         Command::Download(args) => download::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Openapi => openapi::run(),
     }
 }
 

@@ -18,7 +18,7 @@ pub fn run(args: &VerifyArgs) -> CliResult<()> {
             if let Some(difference) = record.check(folder) {
                 return Err(CliError::Failed(difference));
             }
-            let DownloadRecord { repository, commit, files } = record;
+            let DownloadRecord { repository, commit, files, .. } = record;
             print_line(&format!("{} files are those of {repository} at {commit}", files.len()))?;
         }
     }

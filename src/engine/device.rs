@@ -8,9 +8,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::error::EngineError;
 use super::gpus::freest_gpu;
-use crate::florence::FlorenceError;
 #[cfg(feature = "cuda")]
 use crate::florence::open_cuda as open_gpu;
+use crate::florence::{self, FlorenceError};
 
 /// Which devices a user wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum DeviceChoice {
 /// Which type a user wants weights and activations in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// f32 on the CPU, f16 on a GPU.
+    /// f32 on a CPU, f16 on a GPU.
     Auto,
     /// 32-bit floats.
     F32,
@@ -36,6 +36,21 @@ pub enum Precision {
     F16,
     /// 16-bit floats with a small mantissa.
     Bf16,
+    /// Bytes, on a CPU.
+    Int8,
+}
+
+impl Precision {
+    /// What is computed in, where nothing is said in `natural`.
+    const fn or(self, natural: florence::Precision) -> florence::Precision {
+        match self {
+            Self::Auto => natural,
+            Self::F32 => florence::Precision::F32,
+            Self::F16 => florence::Precision::F16,
+            Self::Bf16 => florence::Precision::Bf16,
+            Self::Int8 => florence::Precision::Int8,
+        }
+    }
 }
 
 /// A device that is ready for a model.
@@ -43,8 +58,8 @@ pub enum Precision {
 pub struct OpenDevice {
     /// candle's handle.
     pub device: Device,
-    /// What weights and activations are.
-    pub dtype: DType,
+    /// What it computes in.
+    pub precision: florence::Precision,
     /// `cpu` or `cuda:N`.
     pub label: String,
     /// Name of the processor.
@@ -107,23 +122,17 @@ impl OpenDevice {
         }
     }
 
-    /// `FP32`, `FP16` or `BF16`, as the platform spells them.
-    pub const fn precision_name(&self) -> &'static str {
-        match self.dtype {
-            DType::F16 => "FP16",
-            DType::BF16 => "BF16",
-            _ => "FP32",
-        }
+    /// Type of the activations.
+    pub fn activations(&self) -> DType {
+        self.precision.activations(&self.device)
     }
 
     fn cpu(precision: Precision) -> Result<Self, EngineError> {
-        match precision {
-            Precision::Auto | Precision::F32 => {}
-            Precision::F16 | Precision::Bf16 => {
-                return Err(EngineError::Device(format!("the CPU computes in f32 only, not in {precision}")));
-            }
+        let computes = precision.or(florence::Precision::F32);
+        if !computes.suits(&Device::Cpu) {
+            return Err(EngineError::Device(format!("a CPU computes in f32, bf16 or int8, not in {precision}")));
         }
-        Ok(Self { device: Device::Cpu, dtype: DType::F32, label: "cpu".to_owned(), hardware: Self::cpu_name() })
+        Ok(Self { device: Device::Cpu, precision: computes, label: "cpu".to_owned(), hardware: Self::cpu_name() })
     }
 
     /// Name of the processor.
@@ -133,12 +142,11 @@ impl OpenDevice {
 
     fn cuda(index: usize, precision: Precision) -> Result<Self, String> {
         let device = open_cuda(index)?;
-        let dtype = match precision {
-            Precision::Auto | Precision::F16 => DType::F16,
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-        };
-        Ok(Self { device, dtype, label: format!("cuda:{index}"), hardware: gpu_name(index) })
+        let computes = precision.or(florence::Precision::F16);
+        if !computes.suits(&device) {
+            return Err(format!("a GPU computes in f16, bf16 or f32, not in {precision}"));
+        }
+        Ok(Self { device, precision: computes, label: format!("cuda:{index}"), hardware: gpu_name(index) })
     }
 }
 
@@ -243,7 +251,8 @@ impl FromStr for Precision {
             "f32" | "fp32" => Ok(Self::F32),
             "f16" | "fp16" => Ok(Self::F16),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(format!("{text:?} is not auto, f32, f16 or bf16")),
+            "int8" => Ok(Self::Int8),
+            _ => Err(format!("{text:?} is not auto, f32, f16, bf16 or int8")),
         }
     }
 }
@@ -255,6 +264,7 @@ impl fmt::Display for Precision {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -276,16 +286,20 @@ mod tests {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }
         assert_eq!("FP16".parse(), Ok(Precision::F16));
-        assert!("int8".parse::<Precision>().is_err());
+        assert_eq!("int8".parse(), Ok(Precision::Int8));
+        assert!("int4".parse::<Precision>().is_err());
     }
 
     #[test]
-    fn the_cpu_is_always_there_and_computes_in_f32() {
+    fn the_cpu_is_always_there_and_computes_in_f32_unless_told_otherwise() {
         let open = OpenDevice::open(&DeviceChoice::Cpu, Precision::Auto).unwrap();
-        assert_eq!((open.label.as_str(), open.precision_name()), ("cpu", "FP32"));
+        assert_eq!((open.label.as_str(), open.precision.name()), ("cpu", "FP32"));
         assert!(!open.hardware.is_empty());
         assert_eq!(open.check(), Ok(()));
         assert!(OpenDevice::open(&DeviceChoice::Cpu, Precision::F16).is_err());
+        for (precision, name) in [(Precision::Bf16, "BF16"), (Precision::Int8, "INT8")] {
+            assert_eq!(OpenDevice::open(&DeviceChoice::Cpu, precision).unwrap().precision.name(), name);
+        }
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -88,7 +88,7 @@ impl LoadTurn<'_> {
             tell(LoadStep::Reading(Amount { done_bytes, total_bytes }));
             if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let model = Florence::load_watched(&found.files, device.dtype, &device.device, Some(Arc::new(watch)));
+        let model = Florence::load_watched(&found.files, device.precision, &device.device, Some(Arc::new(watch)));
         let model = model.map_err(|error| match error {
             CheckpointError::Cancelled => EngineError::Cancelled,
             error => EngineError::Load(error.to_string()),
@@ -108,7 +108,7 @@ fn describe(found: &ModelFiles, replicas: &[LoadedReplica]) -> Result<ServedMode
         source: found.origin.clone(),
         custom: found.custom,
         device: labels.join(","),
-        precision: first.device.precision_name().to_owned(),
+        precision: first.device.precision.name().to_owned(),
         hardware: first.device.hardware.clone(),
     })
 }

@@ -34,6 +34,7 @@ pub use error::EngineError;
 pub use faults::Fault;
 pub use faults::{Faults, Point};
 pub use gpus::{Gpu, GpuMemory, list_gpus};
+pub use memory::keep_freed_memory;
 pub use model_engine::ModelEngine;
 pub use places::{Lane, Place, PlaceLimits, Places, Run};
 pub use policy::Limits;

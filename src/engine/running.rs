@@ -106,7 +106,7 @@ impl RunningModel {
         };
         let processor = Arc::clone(first.model.processor());
         let limits = common.settings.limits.unwrap_or_else(|| limits_of(processor.config(), &first.device)).sensible();
-        let answer_bytes = bytes_of_answer(processor.config(), first.device.dtype);
+        let answer_bytes = bytes_of_answer(processor.config(), first.device.activations());
         let board = Arc::new(Board::new(loaded.len(), limits.pictures));
         let (tell_gone, gone) = mpsc::channel(1);
         let alive = Arc::new(Presence { _gone: tell_gone });
@@ -187,7 +187,7 @@ impl Drop for RunningModel {
 fn limits_of(config: &Config, device: &OpenDevice) -> Limits {
     let is_cpu = device.device.is_cpu();
     let budget = if is_cpu { CPU_CACHE_BYTES } else { GPU_CACHE_BYTES };
-    let answers = (budget / bytes_of_answer(config, device.dtype)).clamp(4, 64);
+    let answers = (budget / bytes_of_answer(config, device.activations())).clamp(4, 64);
     Limits {
         answers,
         reserved: answers / 4,

@@ -15,6 +15,7 @@ mod gpu;
 pub mod image;
 mod kernels;
 mod model;
+mod precision;
 mod probe;
 mod processor;
 pub mod task;
@@ -32,6 +33,7 @@ pub use kernels::DecoderCache;
 #[cfg(feature = "cuda")]
 pub use kernels::cuda;
 pub use model::{Florence, Generation};
+pub use precision::Precision;
 pub use probe::Probe;
 pub use processor::Processor;
 pub use task::{Task, expand_prompt};

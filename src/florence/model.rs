@@ -13,6 +13,7 @@ use super::generation::{GenerationOptions, Ranking, Wanted};
 #[cfg(feature = "cuda")]
 use super::gpu::OnGpu;
 use super::kernels::{DecoderCache, Vocabulary};
+use super::precision::Precision;
 use super::probe::Probe;
 use super::processor::Processor;
 use super::tokenizer::{TOKENIZER_FILE, Tokenizer};
@@ -54,12 +55,12 @@ pub struct Generation {
 }
 
 impl Florence {
-    /// Loads a checkpoint onto a device, with weights and activations of type `dtype`.
+    /// Loads a checkpoint onto a device, computing in `precision`.
     ///
     /// # Errors
     /// A file or tensor that is missing, broken, or not of this model.
-    pub fn load(files: &CheckpointFiles, dtype: DType, device: &Device) -> CheckpointResult<Self> {
-        Self::load_watched(files, dtype, device, None)
+    pub fn load(files: &CheckpointFiles, precision: Precision, device: &Device) -> CheckpointResult<Self> {
+        Self::load_watched(files, precision, device, None)
     }
 
     /// Like [`Self::load`], and `watch` sees how far it is and may break it off.
@@ -68,7 +69,7 @@ impl Florence {
     /// As [`Self::load`], and [`CheckpointError::Cancelled`](super::error::CheckpointError::Cancelled).
     pub fn load_watched(
         files: &CheckpointFiles,
-        dtype: DType,
+        precision: Precision,
         device: &Device,
         watch: Option<LoadWatch>,
     ) -> CheckpointResult<Self> {
@@ -76,7 +77,7 @@ impl Florence {
         let tokenizer = Tokenizer::load(files)?;
         #[cfg(feature = "cuda")]
         let mut gpu = OnGpu::hold(device)?;
-        let weights = Weights::open(files, dtype, device, watch)?;
+        let weights = Weights::open(files, precision, device, watch)?;
         let text = weights.pp(TEXT_MODEL);
         let tower = DaViT::new(&config.vision, &weights.pp("vision_tower"))?;
         let projector = Projector::new(&config, &weights)?;
@@ -100,8 +101,8 @@ impl Florence {
             decoder,
             #[cfg(feature = "cuda")]
             gpu,
+            dtype: precision.activations(&device),
             device,
-            dtype,
         })
     }
 

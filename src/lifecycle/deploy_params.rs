@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::settings::LifecycleSettings;
 use crate::engine::{DeviceChoice, ModelPlan, ServedModel};
@@ -21,7 +22,7 @@ const RUNTIME_NAMES: [&str; 3] = ["pytorch", "torch", "pt"];
 const PUBLISHED_FOLDER: &str = "checkpoints/";
 
 /// The arguments that the original would have been deployed with.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DeployParams {
     model_files: CheckpointPath,
     model_source: &'static str,
@@ -30,7 +31,7 @@ pub struct DeployParams {
     runtime: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 struct CheckpointPath {
     checkpoint: String,
 }

@@ -6,7 +6,7 @@ use super::catalog::{Catalog, DEFAULT_MODEL, DEFAULT_REVISION};
 use super::demo::{self, DEMO_MODEL};
 use super::error::ModelError;
 use super::folders::ModelFolders;
-use super::hub::{Fetch, FetchError, is_complete};
+use super::hub::{DownloadRecord, Fetch, FetchError, is_complete, mend};
 use super::locating::{LocateStep, Locating};
 use super::random::RandomSize;
 use crate::florence::{CheckpointFiles, PICKLE_FILE, SAFETENSORS_FILE, config};
@@ -40,6 +40,8 @@ pub struct ModelFiles {
     pub custom: bool,
     /// The files.
     pub files: CheckpointFiles,
+    /// Why these are not the newest ones, where those were asked for and could not be had.
+    pub stale: Option<String>,
 }
 
 impl ModelSource {
@@ -85,16 +87,18 @@ impl ModelSource {
     /// # Errors
     /// They are not here and cannot be fetched, or it was cancelled.
     pub fn locate(&self, how: &Locating<'_>) -> Result<ModelFiles, ModelError> {
+        let mut stale = None;
         let (files, origin, custom) = match self {
             Self::Demo => (demo::files(), DEMO_MODEL.to_owned(), false),
             Self::Random(size) => (size.files(), size.name().to_owned(), false),
             Self::Folder(folder) => (CheckpointFiles::Folder(folder.clone()), folder.display().to_string(), true),
             Self::Published { name, repository } => {
-                let folder = locate_published(name, repository, how)?;
+                let folder;
+                (folder, stale) = locate_published(name, repository, how)?;
                 (CheckpointFiles::Folder(folder), repository.clone(), false)
             }
         };
-        Ok(ModelFiles { name: self.name(), origin, custom, files })
+        Ok(ModelFiles { name: self.name(), origin, custom, files, stale })
     }
 
     /// Where the files are, as far as can be told without asking the hub.
@@ -103,8 +107,8 @@ impl ModelSource {
             Self::Demo | Self::Random(_) => Location::Program,
             Self::Folder(_) => Location::Disk,
             Self::Published { name, repository } => {
-                find_published(name, repository, folders).map_or(Location::Hub, |folder| {
-                    let is_of_image = folders.image.iter().any(|image| folder.starts_with(image));
+                find_published(name, repository, folders).map_or(Location::Hub, |found| {
+                    let is_of_image = folders.image.iter().any(|image| found.folder.starts_with(image));
                     if is_of_image { Location::Image } else { Location::Disk }
                 })
             }
@@ -137,27 +141,44 @@ impl Location {
     }
 }
 
-/// The folder of a published checkpoint: what was downloaded goes before what an image holds, because updates are downloads.
-fn find_published(name: &str, repository: &str, folders: &ModelFolders) -> Option<PathBuf> {
-    let image = folders.image.iter().map(|folder| folder.join(name));
-    let snapshot = folders.hub.snapshot(repository, &revision_of(name));
-    let mut candidates = std::iter::once(folders.downloads.join(name)).chain(image).chain(snapshot);
-    candidates.find(|folder| is_complete(folder))
+/// A folder with a published checkpoint.
+#[derive(Debug, Clone)]
+struct Found {
+    folder: PathBuf,
+    /// Whether it is of the revision that is meant. A folder without a record is the user's own, and always is.
+    is_wanted: bool,
 }
 
-fn locate_published(name: &str, repository: &str, how: &Locating<'_>) -> Result<PathBuf, ModelError> {
+/// The folder of a published checkpoint: what was downloaded goes before what an image holds, because updates are downloads.
+/// Where none is of the revision that is meant, the first one is found all the same.
+fn find_published(name: &str, repository: &str, folders: &ModelFolders) -> Option<Found> {
+    mend(&folders.downloads, name);
+    let revision = revision_of(name);
+    let image = folders.image.iter().map(|folder| folder.join(name));
+    let snapshot = folders.hub.snapshot(repository, &revision);
+    let candidates = std::iter::once(folders.downloads.join(name)).chain(image).chain(snapshot);
+    let mut found = candidates.filter(|folder| is_complete(folder)).map(|folder| {
+        let is_wanted = DownloadRecord::read(&folder).is_none_or(|record| record.is_of(&revision));
+        Found { folder, is_wanted }
+    });
+    let first = found.next()?;
+    if first.is_wanted { Some(first) } else { found.find(|found| found.is_wanted).or(Some(first)) }
+}
+
+/// The folder, and why it is not the newest where that was asked for.
+fn locate_published(name: &str, repository: &str, how: &Locating<'_>) -> Result<(PathBuf, Option<String>), ModelError> {
     (how.tell)(LocateStep::Searching);
     let present = find_published(name, repository, how.folders);
-    if let Some(folder) = present.clone().filter(|_| !how.update) {
-        return Ok(folder);
+    if let Some(found) = present.clone().filter(|found| found.is_wanted && !how.update) {
+        return Ok((found.folder, None));
     }
     let revision = revision_of(name);
     match (Fetch { name, repository, revision: &revision, how }.run(), present) {
-        (Ok(()), _) => Ok(how.folders.downloads.join(name)),
+        (Ok(()), _) => Ok((how.folders.downloads.join(name), None)),
         (Err(FetchError::Cancelled), _) => Err(ModelError::Cancelled),
-        (Err(error), Some(folder)) => {
-            tracing::warn!(model = name, %error, "the present files are used, the hub cannot be asked for newer ones");
-            Ok(folder)
+        (Err(error), Some(found)) => {
+            tracing::warn!(model = name, %error, "the present files are used, newer ones could not be fetched");
+            Ok((found.folder, Some(error.to_string())))
         }
         (Err(error), None) => Err(ModelError::Fetch { name: name.to_owned(), reason: error.to_string() }),
     }

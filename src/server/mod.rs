@@ -9,6 +9,7 @@ mod exposition;
 mod form;
 mod latency;
 mod limits;
+mod openapi;
 mod request_log;
 mod router;
 mod routes;
@@ -20,6 +21,7 @@ mod video_form;
 
 pub use error::ApiError;
 pub use latency::{LatencySummary, LatencyWindow};
+pub use openapi::openapi_json;
 pub use router::{path_prefix, router};
 pub use serve::{BodyError, ConnectionLimits, serve, serve_with};
 pub use state::{AppState, Identity};

@@ -6,13 +6,15 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::limits::MAX_FORM_BYTES;
 use super::request_log::note_request;
-use super::routes::{app, assistance, deploy, inference, info, metrics, page, page_api, probes, queue, status};
+use super::routes::{app, assistance, deploy, docs, inference, info, metrics, page, page_api, probes, queue, status};
 use super::same_site::refuse_other_sites;
 use super::state::AppState;
 
@@ -29,12 +31,13 @@ pub fn path_prefix() -> Option<String> {
 
 /// The server as a service. With a prefix such as `/app` every route lies below it; probes are there without it as well.
 pub fn router(state: AppState, prefix: Option<&str>) -> Router {
-    let routes = uploads().merge(videos()).merge(information()).merge(page()).merge(runs()).merge(probes());
+    let routes = Router::from(described_routes());
     let routes = match prefix {
         // The page is also where its address ends with a slash.
-        Some(prefix) => {
-            Router::new().nest(prefix, routes).route(&format!("{prefix}/"), get(page::show)).merge(probes())
-        }
+        Some(prefix) => Router::new()
+            .nest(prefix, routes)
+            .route(&format!("{prefix}/"), get(page::show))
+            .merge(Router::from(probes())),
         None => routes,
     };
     routes
@@ -46,91 +49,98 @@ pub fn router(state: AppState, prefix: Option<&str>) -> Router {
         .with_state(state)
 }
 
-fn uploads() -> Router<AppState> {
-    Router::new()
-        .route("/inference_image", post(inference::infer_image))
-        .route("/inference_batch", post(inference::infer_batch))
-        .route("/inference_batch_async", post(inference::start_batch))
-        .route("/smart_cache_files", post(assistance::keep_files))
+/// Every route with its description.
+pub(super) fn described_routes() -> OpenApiRouter<AppState> {
+    uploads().merge(videos()).merge(information()).merge(page()).merge(runs()).merge(probes())
+}
+
+fn uploads() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(inference::infer_image))
+        .routes(routes!(inference::infer_batch))
+        .routes(routes!(inference::start_batch))
+        .routes(routes!(assistance::keep_files))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
 }
 
-fn videos() -> Router<AppState> {
-    Router::new()
-        .route("/inference_video_async", post(inference::start_video_upload))
+fn videos() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(inference::start_video_upload))
         // The form counts the bytes of its video itself.
         .layer(DefaultBodyLimit::disable())
 }
 
 /// Routes that take an envelope or nothing; the envelope counts its bytes itself.
-fn information() -> Router<AppState> {
-    Router::new()
-        .route("/get_session_info", post(info::session_info))
-        .route("/get_output_classes_and_tags", post(info::model_meta))
-        .route("/get_model_meta", post(info::model_meta))
-        .route("/get_custom_inference_settings", post(info::inference_settings))
-        .route("/get_tracking_settings", post(info::tracking_settings))
-        .route("/get_deploy_info", post(info::deploy_info))
-        .route("/is_deployed", post(info::is_deployed))
-        .route("/get_deploy_settings", post(deploy::settings))
-        .route("/deploy_from_api", post(deploy::deploy))
-        .route("/list_pretrained_models", post(deploy::list_models))
-        .route("/list_pretrained_model_infos", post(deploy::list_model_infos))
-        .route("/get_status", post(status::status))
-        .route("/freeze_model", post(status::freeze))
-        .route("/get_prompt_instructions", post(assistance::prompt_instructions))
-        .route("/metrics", get(metrics::show))
-        .route("/sly/session-info", post(app::session_info))
-        .route("/sly/state", post(app::nothing))
-        .route("/sly/data", post(app::nothing))
+fn information() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(info::session_info))
+        .routes(routes!(info::output_classes_and_tags))
+        .routes(routes!(info::model_meta))
+        .routes(routes!(info::inference_settings))
+        .routes(routes!(info::tracking_settings))
+        .routes(routes!(info::deploy_info))
+        .routes(routes!(info::is_deployed))
+        .routes(routes!(deploy::settings))
+        .routes(routes!(deploy::deploy))
+        .routes(routes!(deploy::list_models))
+        .routes(routes!(deploy::list_model_infos))
+        .routes(routes!(status::status))
+        .routes(routes!(status::freeze))
+        .routes(routes!(assistance::prompt_instructions))
+        .routes(routes!(metrics::show))
+        .routes(routes!(app::session_info))
+        .routes(routes!(app::state))
+        .routes(routes!(app::data))
 }
 
 /// The page, what it asks, and what else only its own site may.
-fn page() -> Router<AppState> {
-    Router::new()
-        .route("/", get(page::show))
-        .route("/page/{name}", get(page::file))
-        .route("/api/status", get(page_api::status))
-        .route("/api/models", get(page_api::models))
-        .route("/api/devices", get(page_api::devices))
-        .route("/api/log", get(page_api::log))
-        .route("/api/serve", post(page_api::serve))
-        .route("/api/cancel", post(page_api::cancel))
-        .route("/api/stop", post(page_api::stop))
-        .route("/sly/shutdown", post(app::shut_down))
+fn page() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(page::show))
+        .routes(routes!(page::file))
+        .routes(routes!(docs::show))
+        .routes(routes!(docs::document))
+        .routes(routes!(page_api::status))
+        .routes(routes!(page_api::models))
+        .routes(routes!(page_api::devices))
+        .routes(routes!(page_api::log))
+        .routes(routes!(page_api::serve))
+        .routes(routes!(page_api::cancel))
+        .routes(routes!(page_api::stop))
+        .routes(routes!(app::shut_down))
         .route_layer(from_fn(refuse_other_sites))
 }
 
-fn runs() -> Router<AppState> {
-    Router::new()
-        .route("/inference_image_id", post(inference::infer_image_id))
-        .route("/inference_batch_ids", post(inference::infer_image_ids))
-        .route("/inference_image_url", post(inference::infer_url))
-        .route("/inference_image_id_async", post(inference::start_image_ids))
-        .route("/inference_batch_ids_async", post(inference::start_image_ids))
-        .route("/inference_project_id_async", post(inference::start_project))
-        .route("/run_speedtest", post(inference::start_speed_test))
-        .route("/inference_video_id", post(inference::infer_video))
-        .route("/inference_video_id_async", post(inference::start_video))
-        .route("/get_inference_progress", post(queue::progress))
-        .route("/pop_inference_results", post(queue::take_results))
-        .route("/get_inference_result", post(queue::final_result))
-        .route("/get_preparing_progress", post(queue::preparing_progress))
-        .route("/get_inference_status", post(queue::status))
-        .route("/stop_inference", post(queue::stop))
-        .route("/clear_inference_request", post(queue::clear))
-        .route("/visual_question_answering", post(assistance::answer_question))
-        .route("/tracking_by_detection", post(assistance::start_tracking))
-        .route("/smart_cache", post(assistance::start_caching))
+fn runs() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(inference::infer_image_id))
+        .routes(routes!(inference::infer_image_ids))
+        .routes(routes!(inference::infer_url))
+        .routes(routes!(inference::start_image_ids))
+        .routes(routes!(inference::start_batch_ids))
+        .routes(routes!(inference::start_project))
+        .routes(routes!(inference::start_speed_test))
+        .routes(routes!(inference::infer_video))
+        .routes(routes!(inference::start_video))
+        .routes(routes!(queue::progress))
+        .routes(routes!(queue::take_results))
+        .routes(routes!(queue::final_result))
+        .routes(routes!(queue::preparing_progress))
+        .routes(routes!(queue::status))
+        .routes(routes!(queue::stop))
+        .routes(routes!(queue::clear))
+        .routes(routes!(assistance::answer_question))
+        .routes(routes!(assistance::start_tracking))
+        .routes(routes!(assistance::start_caching))
 }
 
-fn probes() -> Router<AppState> {
-    Router::new()
-        .route("/livez", get(probes::is_alive))
-        .route("/is_alive", get(probes::is_alive))
-        .route("/is_running", post(probes::is_alive))
-        .route("/readyz", get(probes::is_ready))
-        .route("/is_ready", get(probes::is_ready).post(probes::is_ready))
+fn probes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(probes::livez))
+        .routes(routes!(probes::is_alive))
+        .routes(routes!(probes::is_running))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::is_ready))
 }
 
 /// A bug in one request must not end the others.

@@ -2,13 +2,14 @@
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::geometry::ImageSize;
 use super::polygon::Geometry;
 use super::{CONFIDENCE_TAG, Shape};
 
 /// Everything that was found on a picture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Annotation {
     /// Free text, always empty in a prediction.
     pub description: String,
@@ -17,6 +18,7 @@ pub struct Annotation {
     /// Tags of the picture as a whole.
     pub tags: Vec<LabelTag>,
     /// The labels, in the model's order.
+    #[schema(value_type = Vec<LabelJson<'static>>)]
     pub objects: Vec<Label>,
     /// Room for other tools: `{}`, or the labels' track ids in order where objects were tracked.
     #[serde(rename = "customBigData")]
@@ -31,7 +33,7 @@ impl Annotation {
 }
 
 /// A tag on a picture or a label.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LabelTag {
     /// Name, as the project meta knows it.
     pub name: String,
@@ -95,8 +97,9 @@ impl Serialize for Label {
 }
 
 /// A label on the wire. Both flags together say that a model made it and nobody has touched it since.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Label)]
 struct LabelJson<'a> {
     class_title: &'a str,
     description: &'static str,
@@ -108,9 +111,11 @@ struct LabelJson<'a> {
     nn_updated: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Points {
+    /// Corners `[x, y]`, inclusive: two of a rectangle, all of a polygon.
     exterior: Vec<[i64; 2]>,
+    /// Always empty.
     interior: [[i64; 2]; 0],
 }
 

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Annotation, CONFIDENCE_TAG, UNNAMED_CLASS};
 
 /// Geometry of a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
     /// A box.
@@ -28,7 +29,7 @@ impl Shape {
 }
 
 /// One class of the meta.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ObjectClass {
     /// Name, unique in the meta.
     pub title: String,
@@ -62,7 +63,7 @@ impl ObjectClass {
 }
 
 /// One tag of the meta.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TagMeta {
     /// Name, unique in the meta.
     pub name: String,
@@ -77,7 +78,7 @@ pub struct TagMeta {
 }
 
 /// The meta on the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectMeta {
     /// Every class that the model has named so far.
@@ -87,16 +88,16 @@ pub struct ProjectMeta {
     project_settings: ProjectSettings,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct EmptyObject {}
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ProjectSettings {
     multi_view: MultiView,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MultiView {
     enabled: bool,

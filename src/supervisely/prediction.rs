@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{Annotation, ImageSize};
 
 /// Where a predicted picture came from; everything is null for an upload.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Origin {
     /// File name on the platform.
     pub name: Option<String>,
@@ -30,7 +31,7 @@ pub struct Origin {
 }
 
 /// A prediction on the wire.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Prediction {
     source: Option<String>,
     /// What was found; null once it is on the platform.

@@ -20,6 +20,13 @@ pub fn available_memory_bytes() -> Option<u64> {
     read_kib("/proc/meminfo", "MemAvailable:")
 }
 
+/// Pages of memory that this process has touched for the first time so far.
+pub fn page_faults() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may hold anything; seven fields stand between it and this one.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(7)?.parse().ok()
+}
+
 fn read_kib(file: &str, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(file).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;

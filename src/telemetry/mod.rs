@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use histogram::{Histogram, HistogramSnapshot};
-pub use memory::{available_memory_bytes, peak_resident_bytes, resident_bytes, total_memory_bytes};
+pub use memory::{available_memory_bytes, page_faults, peak_resident_bytes, resident_bytes, total_memory_bytes};
 pub use progress::{BytePace, DEPLOYED, DEPLOYING, STARTED, progress, progress_bytes};
 pub use tail::{LogLine, lines_after};
 

@@ -3,12 +3,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 /// Names of the ways to follow the camera: the first looks at frames, the second does not follow it.
 const CAMERA_METHODS: [&str; 2] = ["sparseOptFlow", "none"];
 
 /// The tracker's settings. Those about appearance have no effect, because there is no model of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TrackerSettings {
     /// Boxes that score this much or more are matched first.
     pub track_high_thresh: f64,

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Tensor};
 use serve_florence_2::florence::cuda::{device_memory, trim_pool};
 use serve_florence_2::florence::generation::{GenerationOptions, Hypothesis};
-use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, FlorenceError, Probe, open_cuda};
+use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, FlorenceError, Precision, Probe, open_cuda};
 use serve_florence_2::models::RandomSize;
 
 static GPU: LazyLock<Device> = LazyLock::new(|| open_cuda(0).unwrap());
@@ -34,7 +34,12 @@ fn golden_checkpoints() -> Vec<PathBuf> {
 }
 
 fn load(files: &CheckpointFiles, dtype: DType, device: &Device) -> Florence {
-    Florence::load(files, dtype, device).unwrap()
+    let precision = match dtype {
+        DType::F16 => Precision::F16,
+        DType::BF16 => Precision::Bf16,
+        _ => Precision::F32,
+    };
+    Florence::load(files, precision, device).unwrap()
 }
 
 fn base(dtype: DType, device: &Device) -> Florence {

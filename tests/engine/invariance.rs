@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use futures_util::stream::{self, StreamExt};
 use serve_florence_2::engine::{Engine, EngineSettings, Limits, ModelEngine, Request};
 use serve_florence_2::florence::image::Picture;
-use serve_florence_2::florence::{Florence, FlorenceError, Probe};
+use serve_florence_2::florence::{Florence, FlorenceError, Precision, Probe};
 
 use crate::support::engines::{ask, demo_engine, demo_files, single};
 use crate::support::random::Random;
@@ -141,7 +141,7 @@ async fn ask_in_company(
 /// Whether the model likes both answers the same.
 fn tie(picture: &Picture, prompt: &str, one: &[u32], other: &[u32]) -> bool {
     let files = demo_files();
-    let model = Florence::load(&files, DType::F32, &Device::Cpu).unwrap();
+    let model = Florence::load(&files, Precision::F32, &Device::Cpu).unwrap();
     let (one_probs, other_probs) = (log_probs(&model, picture, prompt, one), log_probs(&model, picture, prompt, other));
     let (one_probs, other_probs) = (one_probs.unwrap(), other_probs.unwrap());
     let parted = one.iter().zip(other).skip(1).position(|(a, b)| a != b);
@@ -170,7 +170,7 @@ fn log_probs(model: &Florence, picture: &Picture, prompt: &str, ids: &[u32]) -> 
 #[test]
 fn log_probabilities_are_those_of_the_search() {
     let files = demo_files();
-    let model = Florence::load(&files, DType::F32, &Device::Cpu).unwrap();
+    let model = Florence::load(&files, Precision::F32, &Device::Cpu).unwrap();
     let picture = Scene::draw(&mut Random::new(2), 128).picture;
     assert!(tie(&picture, "<OD>", &[2, 0, 5, 6], &[2, 0, 5, 6]));
     assert!(!tie(&picture, "<OD>", &[2, 0, 5, 6], &[2, 0, 5, 7]));

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 pub const REPOSITORY: &str = "microsoft/Florence-2-base";
@@ -23,6 +24,14 @@ pub struct Faults {
     pub refusals: usize,
     /// Hashes are those of something else.
     pub wrong_hash: bool,
+    /// The first byte of this file is another one, each time.
+    pub spoilt: Option<&'static str>,
+    /// This file is not sent.
+    pub missing: Option<&'static str>,
+    /// Small files are not sent, which is said once the large one is there.
+    pub refuses_small: bool,
+    /// So many questions about the repository are answered with 429, and this wish for patience in seconds.
+    pub impatience: (usize, u64),
     /// Each piece of 16 KiB takes so long.
     pub pause: Duration,
 }
@@ -131,6 +140,10 @@ impl State {
     fn answer(&self, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
         let commit = self.commit.lock().unwrap().clone();
         let api = format!("/api/models/{REPOSITORY}");
+        if let Some(seconds) = request.path.starts_with("/api/").then(|| self.take_impatience()).flatten() {
+            let head = format!("HTTP/1.1 429 Too Many\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
+            return stream.write_all(head.as_bytes());
+        }
         if request.path.starts_with(&format!("{api}/revision/")) {
             return send_json(stream, &json!({"id": REPOSITORY, "sha": commit}));
         }
@@ -140,9 +153,15 @@ impl State {
         let large = request.path.strip_prefix("/store/");
         let name = large.or_else(|| request.path.strip_prefix(&format!("/{REPOSITORY}/resolve/{commit}/")));
         let content = name.and_then(|name| self.files.lock().unwrap().get(name).cloned());
-        let Some(content) = content else {
+        let faults = self.faults.lock().unwrap().clone();
+        let content = content.filter(|_| name != faults.missing);
+        let Some(mut content) = content else {
             return stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
         };
+        if faults.refuses_small && content.len() < LARGE_BYTES {
+            self.wait_for_large_file();
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        }
         if self.take_refusal() {
             return stream.write_all(b"HTTP/1.1 429 Too Many\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n");
         }
@@ -153,6 +172,9 @@ impl State {
                 "HTTP/1.1 302 Found\r\nlocation: {store}/store/{name}\r\nx-linked-etag: \"{hash}\"\r\ncontent-length: 0\r\n\r\n"
             );
             return stream.write_all(head.as_bytes());
+        }
+        if name == faults.spoilt {
+            content[0] ^= 1;
         }
         self.send_file(&content, request.from, stream)
     }
@@ -166,7 +188,9 @@ impl State {
             let content = files.get(name)?;
             let hash = self.hash(content);
             let lfs = (content.len() >= LARGE_BYTES).then(|| json!({"oid": hash, "size": content.len()}));
-            let oid = hex(&Sha256::digest([b"blob", content.as_slice()].concat()))[..40].to_owned();
+            let mut git = Sha1::new_with_prefix(format!("blob {}\0", content.len()));
+            git.update(content);
+            let oid = hex(&git.finalize());
             Some(json!({"type": "file", "oid": oid, "size": content.len(), "path": name, "lfs": lfs}))
         };
         names.filter_map(entry).collect()
@@ -175,6 +199,22 @@ impl State {
     fn hash(&self, content: &[u8]) -> String {
         let is_wrong = self.faults.lock().unwrap().wrong_hash;
         hex(&Sha256::digest(if is_wrong { b"something else" } else { content }))
+    }
+
+    /// Until it was sent, and its last bytes have had time to arrive.
+    fn wait_for_large_file(&self) {
+        let size = self.files.lock().unwrap().values().map(Vec::len).max().unwrap() as u64;
+        while *self.sent_bytes.lock().unwrap() < size {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+
+    fn take_impatience(&self) -> Option<u64> {
+        let (left, seconds) = &mut self.faults.lock().unwrap().impatience;
+        let is_impatient = *left > 0;
+        *left = left.saturating_sub(1);
+        is_impatient.then_some(*seconds)
     }
 
     fn take_refusal(&self) -> bool {

@@ -51,6 +51,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Time the stages of the model.
     Bench(BenchArgs),
+    /// Print the description of every route, as `/openapi.json` has it.
+    Openapi,
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

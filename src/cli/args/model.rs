@@ -20,7 +20,7 @@ pub struct ModelArgs {
     /// auto, cpu, cuda:N, cuda:N,cuda:M or all
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// auto, f32, f16 or bf16; auto is f32 on the CPU and f16 on a GPU
+    /// auto, f32, bf16, int8 (CPU) or f16 (GPU); auto is f32 on a CPU and f16 on a GPU
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     pub precision: Precision,
 }

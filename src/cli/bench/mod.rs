@@ -8,7 +8,6 @@ mod stages;
 
 use std::time::Instant;
 
-use candle_core::DType;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +18,7 @@ use super::error::{CliError, CliResult};
 use super::locate::locate;
 use super::print_line;
 use crate::engine::{DeviceChoice, OpenDevice};
-use crate::florence::Florence;
+use crate::florence::{Florence, Precision};
 use crate::telemetry::{self, LogStyle, peak_resident_bytes};
 
 /// Times the stages and prints them.
@@ -56,6 +55,8 @@ struct Report {
     ms: Map<String, Value>,
     min_ms: Map<String, Value>,
     cpu_ms: Map<String, Value>,
+    /// Pages touched for the first time: none once memory is reused.
+    page_faults: Map<String, Value>,
     /// Tokens of each answer, the start token not counted.
     new_tokens: usize,
     image_per_s: f64,
@@ -71,7 +72,7 @@ fn measure(args: &BenchArgs, threads: usize) -> CliResult<Report> {
     let start = Instant::now();
     let device = OpenDevice::open(&plan.devices, plan.precision)?;
     let found = locate(&plan.source, false)?;
-    let model = Florence::load(&found.files, device.dtype, &device.device)?;
+    let model = Florence::load(&found.files, device.precision, &device.device)?;
     let load_s = rounded(start.elapsed().as_secs_f64());
     let rss_loaded_mib = peak_memory_mib();
 
@@ -84,7 +85,7 @@ fn measure(args: &BenchArgs, threads: usize) -> CliResult<Report> {
     Ok(Report {
         model: found.name,
         device: device.label,
-        dtype: dtype_name(device.dtype),
+        dtype: dtype_name(device.precision),
         threads,
         batch: args.batch,
         prompts: args.prompts,
@@ -96,6 +97,11 @@ fn measure(args: &BenchArgs, threads: usize) -> CliResult<Report> {
         ms: keys(|timing| timing.median_ms),
         min_ms: keys(|timing| timing.min_ms),
         cpu_ms: keys(|timing| timing.cpu_ms),
+        page_faults: measured
+            .timings
+            .iter()
+            .map(|(stage, timing)| ((*stage).to_owned(), json!(timing.page_faults)))
+            .collect(),
         new_tokens: measured.new_tokens,
         image_per_s: rounded(1000. * args.batch as f64 / generate_ms),
         rss_loaded_mib,
@@ -127,10 +133,12 @@ fn rounded(value: f64) -> f64 {
     (value * 1000.).round() / 1000.
 }
 
-const fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "fp16",
-        DType::BF16 => "bf16",
-        _ => "fp32",
+/// As PyTorch's benchmark spells it.
+const fn dtype_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "fp32",
+        Precision::F16 => "fp16",
+        Precision::Bf16 => "bf16",
+        Precision::Int8 => "int8",
     }
 }

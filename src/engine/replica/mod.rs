@@ -20,6 +20,7 @@ use super::device::OpenDevice;
 use super::faults::{Faults, Point};
 use super::features::FeatureCache;
 use super::heart::{Heart, OnLost};
+use super::memory;
 use super::policy::{Action, Kind, Limits, Load, PerKind, Work};
 use super::request::Stage;
 use super::stats::Counters;
@@ -27,6 +28,9 @@ use crate::florence::{Decoding, Florence, FlorenceError, Probe, Progress};
 
 /// How often an idle replica checks whether its device still works.
 const CANARY_INTERVAL: Duration = Duration::from_secs(3);
+
+/// After how many such intervals the memory of past work is given back to the system.
+const IDLE_INTERVALS: u32 = 10;
 
 /// What a replica is made of.
 pub(super) struct ReplicaParts {
@@ -60,6 +64,8 @@ pub(super) struct Replica {
     /// Answers under way as the counters know them.
     told_writing: usize,
     is_lost: bool,
+    /// For how many intervals there was nothing to do.
+    idle_intervals: u32,
 }
 
 impl Replica {
@@ -76,6 +82,7 @@ impl Replica {
             next_turn: 0,
             told_writing: 0,
             is_lost: false,
+            idle_intervals: 0,
         }
     }
 
@@ -101,6 +108,10 @@ impl Replica {
                 self.parts.heart.begin();
                 self.check_device();
                 self.parts.heart.end();
+            }
+            self.idle_intervals = if is_idle { self.idle_intervals + 1 } else { 0 };
+            if self.idle_intervals == IDLE_INTERVALS {
+                memory::give_back();
             }
         }
     }

@@ -91,7 +91,11 @@ impl PatchEmbedding {
         let projection = weights.pp("proj");
         let kernels = projection.get((outputs, inputs, kernel, kernel), "weight")?;
         let patches = kernels.permute((0, 2, 3, 1))?.flatten_from(1)?.contiguous()?;
-        let product = projection.product(patches, Some(projection.get(outputs, "bias")?))?;
+        let bias = Some(projection.get(outputs, "bias")?);
+        let product = match stage {
+            0 => projection.sensitive_product(patches, bias)?,
+            _ => projection.product(patches, bias)?,
+        };
         Ok(Self {
             convolution: PatchConv::new(product, geometry),
             norm: weights.pp("norm").layer_norm(if is_prenorm { inputs } else { outputs })?,

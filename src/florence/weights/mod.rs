@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::pickle::{PthTensors, TensorInfo};
-use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Shape, Storage, Tensor};
 
 pub use layout::{IMAGE_PROJECTION, Layout, POSITION_OFFSET, TOKEN_EMBEDDING};
 use random::RandomWeights;
@@ -21,7 +21,8 @@ use wanted::Wanted;
 
 use super::error::{CheckpointError, CheckpointResult};
 use super::files::CheckpointFiles;
-use super::kernels::{LayerNorm, Linear, Vocabulary, WeightType};
+use super::kernels::{LayerNorm, Linear, Vocabulary};
+use super::precision::Precision;
 
 /// The preferred file of weights.
 pub const SAFETENSORS_FILE: &str = "model.safetensors";
@@ -54,7 +55,7 @@ enum Store {
 pub struct Weights {
     checkpoint: Arc<Checkpoint>,
     prefix: String,
-    dtype: DType,
+    precision: Precision,
     device: Device,
 }
 
@@ -66,7 +67,7 @@ impl Weights {
     /// No such file, a broken one, or one without a Florence-2 model. Tensors fail as cancelled once `watch` breaks off.
     pub fn open(
         files: &CheckpointFiles,
-        dtype: DType,
+        precision: Precision,
         device: &Device,
         watch: Option<LoadWatch>,
     ) -> CheckpointResult<Self> {
@@ -78,7 +79,7 @@ impl Weights {
         };
         let checkpoint =
             Checkpoint { store, layout, file, used: Mutex::default(), read_bytes: AtomicU64::new(0), watch };
-        Ok(Self { checkpoint: Arc::new(checkpoint), prefix: String::new(), dtype, device: device.clone() })
+        Ok(Self { checkpoint: Arc::new(checkpoint), prefix: String::new(), precision, device: device.clone() })
     }
 
     /// One level down the tree.
@@ -133,8 +134,19 @@ impl Weights {
     /// The device's.
     pub fn product(&self, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
         match self.device.is_cpu() {
-            true => Ok(Linear::packed(&weight, bias, WeightType::F32)?),
+            true => Ok(Linear::packed(&weight, bias, self.precision.weights())?),
             false => Ok(Linear::on_device(weight, bias)?),
+        }
+    }
+
+    /// Like [`Self::product`], with weights that are few and matter much.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn sensitive_product(&self, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
+        match self.device.is_cpu() {
+            true => Ok(Linear::packed(&weight, bias, self.precision.sensitive_weights())?),
+            false => self.product(weight, bias),
         }
     }
 
@@ -144,7 +156,7 @@ impl Weights {
     /// The device's.
     pub fn vocabulary(&self, table: Tensor, bias: Option<Tensor>) -> CheckpointResult<Vocabulary> {
         match self.device.is_cpu() {
-            true => Ok(Vocabulary::packed(&table, bias, WeightType::F32)?),
+            true => Ok(Vocabulary::packed(&table, bias, self.precision.sensitive_weights())?),
             false => Ok(Vocabulary::new(table, bias)?),
         }
     }
@@ -188,9 +200,10 @@ impl Weights {
             return Err(self.checkpoint.error(&file_name, reason));
         }
         self.checkpoint.note_read(&tensor)?;
-        let tensor = tensor.to_dtype(self.dtype)?;
+        let dtype = self.precision.activations(&self.device);
+        let tensor = tensor.to_dtype(dtype)?;
         if !is_finite(&tensor) {
-            return Err(self.checkpoint.error(&file_name, format!("a value is not finite as {:?}", self.dtype)));
+            return Err(self.checkpoint.error(&file_name, format!("a value is not finite as {dtype:?}")));
         }
         Ok(tensor.to_device(&self.device)?)
     }

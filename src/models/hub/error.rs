@@ -34,14 +34,24 @@ pub(in crate::models) enum FetchError {
         reason: String,
     },
     /// What came is something else.
-    #[error("{file} came with another SHA-256 than the hub told, and was thrown away: {got} in place of {wanted}")]
+    #[error("{file} came with another {kind} than the hub told, and was thrown away: {got} in place of {wanted}")]
     Hash {
         /// The file.
         file: String,
+        /// Which hash.
+        kind: &'static str,
         /// Its hash.
         got: String,
         /// What the hub told.
         wanted: String,
+    },
+    /// In its place lies something that was not fetched by this program.
+    #[error(
+        "{folder} was not downloaded by this program, so nothing is fetched into its place: complete it, or move it away"
+    )]
+    NotOurs {
+        /// The folder.
+        folder: String,
     },
     /// There is no room.
     #[error(

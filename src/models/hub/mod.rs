@@ -11,6 +11,7 @@ mod record;
 mod staging;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub(super) use error::FetchError;
 pub use record::{DownloadRecord, FileRecord, sha256_of};
 
 use listing::{Listing, RemoteFile};
-pub(super) use staging::is_complete;
 use staging::{Staging, try_lock};
+pub(super) use staging::{is_complete, mend};
 use transfer::Transfer;
 
 use super::locating::{LocateStep, Locating};
@@ -76,10 +77,12 @@ impl Fetch<'_> {
         let staging = Staging::new(&self.how.folders.downloads, self.name)?;
         let _lock = self.lock(&staging).await?;
         staging.recover()?;
-        if !self.how.update && staging.is_complete() {
+        let is_wanted = staging.record().is_none_or(|record| record.is_of(self.revision));
+        if !self.how.update && staging.is_complete() && is_wanted {
             // Another process was here first.
             return Ok(());
         }
+        staging.refuse_others()?;
         (self.how.tell)(LocateStep::Searching);
         let http = client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -95,7 +98,8 @@ impl Fetch<'_> {
         };
         if staging.is_complete() && listing.files.iter().all(is_same) {
             tracing::info!(model = self.name, commit = listing.commit, "the hub has nothing newer");
-            return Ok(());
+            // The same files may be those of another revision.
+            return staging.note(self.download(&listing, known.map(|record| record.files).unwrap_or_default()));
         }
         staging.prepare(&listing)?;
         let record = self.fetch_files(&staging, &http, &listing).await?;
@@ -123,8 +127,7 @@ impl Fetch<'_> {
         let hub = &self.how.folders.hub;
         let transfers = listing.files.iter().map(|remote| {
             let url = format!("{}/{}/resolve/{}/{}", hub.endpoint, self.repository, listing.commit, remote.name);
-            let target = staging.folder().join(&remote.name);
-            let transfer = Transfer { http, hub, url, remote, target, done_bytes: &done };
+            let transfer = Transfer { http, hub, url, remote, part: staging.part(remote), done_bytes: &done };
             async move { Ok::<_, FetchError>((remote.name.clone(), staging.reuse_or(transfer).await?)) }
         });
         let files = stream::iter(transfers).buffer_unordered(PARALLEL_FILES).try_collect();
@@ -144,6 +147,15 @@ impl Fetch<'_> {
             () = telling => Default::default(),
         };
         (self.how.tell)(LocateStep::Downloading { done_bytes: total_bytes, total_bytes });
-        Ok(DownloadRecord { repository: self.repository.to_owned(), commit: listing.commit.clone(), files })
+        Ok(self.download(listing, files))
+    }
+
+    fn download(&self, listing: &Listing, files: BTreeMap<String, FileRecord>) -> DownloadRecord {
+        DownloadRecord {
+            repository: self.repository.to_owned(),
+            revision: Some(self.revision.to_owned()),
+            commit: listing.commit.clone(),
+            files,
+        }
     }
 }

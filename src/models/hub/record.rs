@@ -6,7 +6,10 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
+
+use crate::models::catalog::DEFAULT_REVISION;
 
 /// Its file.
 const RECORD_FILE: &str = "download.json";
@@ -18,6 +21,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct DownloadRecord {
     /// The repository on the hub.
     pub repository: String,
+    /// The revision that was asked for; records of earlier versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Its state, as the hub calls it.
     pub commit: String,
     /// The files by name.
@@ -41,6 +47,11 @@ impl DownloadRecord {
         serde_json::from_slice(&std::fs::read(folder.join(RECORD_FILE)).ok()?).ok()
     }
 
+    /// Whether these files are what is meant by a revision, as far as can be told without asking the hub.
+    pub fn is_of(&self, revision: &str) -> bool {
+        self.commit == revision || self.revision.as_deref().unwrap_or(DEFAULT_REVISION) == revision
+    }
+
     /// Writes it into a folder.
     ///
     /// # Errors
@@ -48,7 +59,10 @@ impl DownloadRecord {
     pub fn write(&self, folder: &Path) -> std::io::Result<()> {
         let mut content = serde_json::to_vec_pretty(self)?;
         content.push(b'\n');
-        std::fs::write(folder.join(RECORD_FILE), content)
+        // In one step: a folder without a record that can be read is somebody else's.
+        let written = folder.join(format!(".{RECORD_FILE}"));
+        std::fs::write(&written, content)?;
+        std::fs::rename(&written, folder.join(RECORD_FILE))
     }
 
     /// Compares the files of a folder with what came; gives the first difference as text.
@@ -66,13 +80,45 @@ impl DownloadRecord {
 /// # Errors
 /// The system's.
 pub fn sha256_of(file: &Path) -> std::io::Result<String> {
+    digest_of(Sha256::new(), file)
+}
+
+/// SHA-1 of a file as git names its content, in hexadecimal digits.
+pub(super) fn git_sha1_of(file: &Path) -> std::io::Result<String> {
+    let size = std::fs::metadata(file)?.len();
+    digest_of(Sha1::new_with_prefix(format!("blob {size}\0")), file)
+}
+
+fn digest_of(mut hash: impl Digest, file: &Path) -> std::io::Result<String> {
     let mut file = File::open(file)?;
-    let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut chunk)? {
             0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
             length => hash.update(chunk.get(..length).unwrap_or_default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_their_tools() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hello\n").unwrap();
+        assert_eq!(sha256_of(file.path()).unwrap(), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+        // `printf 'hello\n' | git hash-object --stdin`
+        assert_eq!(git_sha1_of(file.path()).unwrap(), "ce013625030ba8dba906f756967f9e9ca394464a");
+    }
+
+    #[test]
+    fn a_record_tells_of_which_revision_it_is() {
+        let mut record: DownloadRecord =
+            serde_json::from_str(r#"{"repository": "a/b", "commit": "abc", "files": {}}"#).unwrap();
+        assert!(record.is_of("main") && record.is_of("abc") && !record.is_of("v2"));
+        record.revision = Some("v2".to_owned());
+        assert!(record.is_of("v2") && record.is_of("abc") && !record.is_of("main"));
     }
 }

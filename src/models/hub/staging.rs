@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::FetchError;
-use super::listing::{FILES, Listing};
+use super::listing::{FILES, Listing, RemoteFile};
 use super::record::{DownloadRecord, FileRecord};
 use super::transfer::{Transfer, part_of};
 use crate::florence::{PICKLE_FILE, SAFETENSORS_FILE};
@@ -70,7 +70,7 @@ impl Staging {
         DownloadRecord::read(&self.final_folder())
     }
 
-    /// Puts things right after a process that ended between two steps.
+    /// Puts things right after a process that ended between two steps. Whoever calls this has the lock.
     pub fn recover(&self) -> Result<(), FetchError> {
         let (old, target) = (self.old_folder(), self.final_folder());
         if old.exists() && !target.exists() {
@@ -79,12 +79,40 @@ impl Staging {
         remove_folder(&old)
     }
 
+    /// Refuses to take the place of what somebody else put there: only downloads of ours have a record.
+    pub fn refuse_others(&self) -> Result<(), FetchError> {
+        let target = self.final_folder();
+        let is_free = match std::fs::symlink_metadata(&target) {
+            Err(error) => error.kind() == ErrorKind::NotFound,
+            Ok(found) if found.is_dir() => self.record().is_some() || is_empty(&target),
+            Ok(_) => false,
+        };
+        if is_free { Ok(()) } else { Err(FetchError::NotOurs { folder: target.display().to_string() }) }
+    }
+
+    /// Where a file gathers.
+    pub fn part(&self, file: &RemoteFile) -> PathBuf {
+        part_of(&self.folder().join(&file.name), &file.oid)
+    }
+
+    /// Makes the names of files that are complete those of parts once more: an earlier process ended after it had given
+    /// them, and before it was done.
+    fn reopen(&self, listing: &Listing) {
+        let Some(record) = DownloadRecord::read(&self.folder()) else { return };
+        for file in &listing.files {
+            if record.files.get(&file.name).is_some_and(|known| known.oid == file.oid) {
+                // What is not there yet, or has no name yet, needs nothing.
+                let _ = std::fs::rename(self.folder().join(&file.name), self.part(file));
+            }
+        }
+    }
+
     /// Makes the folder, throws away what belongs to another state, and sees whether there is room.
     pub fn prepare(&self, listing: &Listing) -> Result<(), FetchError> {
         let folder = self.folder();
         std::fs::create_dir_all(&folder).map_err(FetchError::disk(&folder))?;
-        let parts: Vec<PathBuf> =
-            listing.files.iter().map(|file| part_of(&folder.join(&file.name), &file.oid)).collect();
+        self.reopen(listing);
+        let parts: Vec<PathBuf> = listing.files.iter().map(|file| self.part(file)).collect();
         let mut here_bytes = 0;
         for entry in std::fs::read_dir(&folder).map_err(FetchError::disk(&folder))?.flatten() {
             if parts.contains(&entry.path()) {
@@ -110,7 +138,8 @@ impl Staging {
         let known = known.filter(|known| known.oid == transfer.remote.oid && known.size == transfer.remote.size);
         let present = self.final_folder().join(&transfer.remote.name);
         match known {
-            Some(known) if std::fs::hard_link(&present, &transfer.target).is_ok() => {
+            // A part that lies there already is another run's, and whole or not is found out where it is checked.
+            Some(known) if std::fs::hard_link(&present, &transfer.part).is_ok() => {
                 transfer.done_bytes.fetch_add(known.size, std::sync::atomic::Ordering::Relaxed);
                 Ok(known)
             }
@@ -118,10 +147,24 @@ impl Staging {
         }
     }
 
+    /// Writes down what the present files are, if that has changed.
+    pub fn note(&self, record: DownloadRecord) -> Result<(), FetchError> {
+        let folder = self.final_folder();
+        if self.record().as_ref() == Some(&record) {
+            return Ok(());
+        }
+        record.write(&folder).map_err(FetchError::disk(&folder))
+    }
+
     /// Puts the gathered files into the place of the present ones.
     pub fn take_over(&self, record: &DownloadRecord) -> Result<(), FetchError> {
         let (folder, old, target) = (self.folder(), self.old_folder(), self.final_folder());
+        self.refuse_others()?;
         record.write(&folder).map_err(FetchError::disk(&folder))?;
+        for (name, file) in &record.files {
+            let target = folder.join(name);
+            std::fs::rename(part_of(&target, &file.oid), &target).map_err(FetchError::disk(&target))?;
+        }
         match std::fs::rename(&target, &old) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(FetchError::disk(&target)(error)),
             _ => {}
@@ -129,6 +172,24 @@ impl Staging {
         std::fs::rename(&folder, &target).map_err(FetchError::disk(&target))?;
         remove_folder(&old)
     }
+}
+
+/// Puts a folder back that a process took away and did not replace before it ended. Looks only where nobody is at work, and does
+/// nothing where nothing can be done.
+pub(in crate::models) fn mend(root: &Path, name: &str) {
+    let staging = Staging { root: root.to_owned(), name: name.to_owned() };
+    if !staging.old_folder().exists() || staging.final_folder().exists() {
+        return;
+    }
+    if let Ok(Some(_lock)) = try_lock(&staging.lock_file())
+        && let Err(error) = staging.recover()
+    {
+        tracing::warn!(model = name, %error, "an update that was broken off cannot be taken back");
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn remove_folder(folder: &Path) -> Result<(), FetchError> {
@@ -155,7 +216,8 @@ mod tests {
     }
 
     fn record(commit: &str) -> DownloadRecord {
-        DownloadRecord { repository: "a/b".to_owned(), commit: commit.to_owned(), files: Default::default() }
+        let (repository, revision) = ("a/b".to_owned(), None);
+        DownloadRecord { repository, revision, commit: commit.to_owned(), files: Default::default() }
     }
 
     #[test]
@@ -180,6 +242,62 @@ mod tests {
         std::fs::create_dir(staging.old_folder()).unwrap();
         staging.recover().unwrap();
         assert!(staging.record().is_some() && !staging.old_folder().exists());
+    }
+
+    #[test]
+    fn a_look_puts_the_old_one_back_unless_somebody_is_at_work() {
+        let (root, staging) = staging();
+        std::fs::create_dir(staging.old_folder()).unwrap();
+        record("old").write(&staging.old_folder()).unwrap();
+        let lock = try_lock(&staging.lock_file()).unwrap();
+        mend(root.path(), "model");
+        assert!(!staging.final_folder().exists());
+        drop(lock);
+        mend(root.path(), "model");
+        assert_eq!(staging.record().unwrap().commit, "old");
+        assert!(!staging.old_folder().exists());
+    }
+
+    #[test]
+    fn only_downloads_are_replaced() {
+        let (_root, staging) = staging();
+        assert_eq!(staging.refuse_others(), Ok(()));
+        std::fs::create_dir(staging.final_folder()).unwrap();
+        assert_eq!(staging.refuse_others(), Ok(()), "an empty folder is nobody's");
+        std::fs::write(staging.final_folder().join("config.json"), "{}").unwrap();
+        std::fs::create_dir(staging.folder()).unwrap();
+        for refused in [staging.refuse_others(), staging.take_over(&record("new"))] {
+            assert!(matches!(refused, Err(FetchError::NotOurs { .. })), "{refused:?}");
+        }
+        record("old").write(&staging.final_folder()).unwrap();
+        assert_eq!(staging.refuse_others(), Ok(()));
+        std::fs::rename(staging.final_folder(), staging.old_folder()).unwrap();
+        std::os::unix::fs::symlink(staging.old_folder(), staging.final_folder()).unwrap();
+        assert!(staging.refuse_others().is_err(), "a link leads to somebody else's place");
+    }
+
+    #[test]
+    fn names_that_were_given_too_early_are_taken_back() {
+        let (_root, staging) = staging();
+        std::fs::create_dir(staging.folder()).unwrap();
+        let file = |name: &str, oid: &str| RemoteFile {
+            name: name.to_owned(),
+            size: 2,
+            oid: oid.to_owned(),
+            sha256: None,
+            git_sha1: None,
+        };
+        let known = |oid: &str| FileRecord { size: 2, oid: oid.to_owned(), sha256: String::new() };
+        let mut written = record("new");
+        written.files = [("a".to_owned(), known("1")), ("b".to_owned(), known("2"))].into();
+        written.write(&staging.folder()).unwrap();
+        for name in ["a", "b"] {
+            std::fs::write(staging.folder().join(name), "{}").unwrap();
+        }
+        let listing = Listing { commit: "new".to_owned(), files: vec![file("a", "1"), file("b", "3")] };
+        staging.prepare(&listing).unwrap();
+        let left: Vec<_> = std::fs::read_dir(staging.folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [staging.part(&file("a", "1"))], "of another state nothing is kept");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::error::{FetchError, describe};
 use super::listing::RemoteFile;
-use super::record::{FileRecord, sha256_of};
+use super::record::{FileRecord, git_sha1_of, sha256_of};
 use crate::models::folders::HubSettings;
 
 /// Tries without a byte more than the last one.
@@ -20,7 +20,7 @@ const MAX_TRIES: u32 = 6;
 /// Pause after the first of them; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause that the hub may ask for.
-const MAX_PAUSE: Duration = Duration::from_secs(120);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(120);
 /// Other addresses that a file may be at.
 const MAX_REDIRECTS: usize = 5;
 /// Where the hub tells the SHA-256 of a large file, also in an answer that leads elsewhere.
@@ -32,8 +32,8 @@ pub(super) struct Transfer<'a> {
     pub hub: &'a HubSettings,
     pub url: String,
     pub remote: &'a RemoteFile,
-    /// Where it comes to lie.
-    pub target: PathBuf,
+    /// Where it gathers, and stays until the others are there as well.
+    pub part: PathBuf,
     /// Bytes of all files that are here.
     pub done_bytes: &'a AtomicU64,
 }
@@ -91,7 +91,7 @@ impl Transfer<'_> {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    file.write_all(&chunk).map_err(FetchError::disk(&self.part()))?;
+                    file.write_all(&chunk).map_err(FetchError::disk(&self.part))?;
                     here += chunk.len() as u64;
                     self.done_bytes.fetch_add(here.saturating_sub(*counted), Ordering::Relaxed);
                     *counted = here.max(*counted);
@@ -105,7 +105,7 @@ impl Transfer<'_> {
                     }
                 }
                 Ok(None) if here == self.remote.size => {
-                    file.sync_all().map_err(FetchError::disk(&self.part()))?;
+                    file.sync_all().map_err(FetchError::disk(&self.part))?;
                     return Ok(Try::Complete);
                 }
                 Ok(None) => {
@@ -160,22 +160,35 @@ impl Transfer<'_> {
         Err(never(&"the hub leads from address to address"))
     }
 
-    /// Compares the whole file with what the hub told about it, and gives it its name.
+    /// Compares the whole file with what the hub told about it.
     async fn check(&self, wanted: Option<String>) -> Result<FileRecord, FetchError> {
-        let part = self.part();
-        let file = part.clone();
-        let hash = tokio::task::spawn_blocking(move || sha256_of(&file)).await;
-        let got = hash.map_err(|error| self.failed(error.to_string()))?.map_err(FetchError::disk(&part))?;
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != got) {
-            self.forget()?;
-            return Err(FetchError::Hash { file: self.remote.name.clone(), got, wanted });
+        let (file, is_small) = (self.part.clone(), self.remote.git_sha1.is_some());
+        let hash = move || -> std::io::Result<_> {
+            let git_sha1 = if is_small { Some(git_sha1_of(&file)?) } else { None };
+            Ok((sha256_of(&file)?, git_sha1))
+        };
+        let hashed = tokio::task::spawn_blocking(hash).await;
+        let (sha256, git_sha1) =
+            hashed.map_err(|error| self.failed(error.to_string()))?.map_err(FetchError::disk(&self.part))?;
+        self.compare("SHA-256", Some(&sha256), wanted.as_ref())?;
+        self.compare("git SHA-1", git_sha1.as_ref(), self.remote.git_sha1.as_ref())?;
+        Ok(FileRecord { size: self.remote.size, oid: self.remote.oid.clone(), sha256 })
+    }
+
+    /// Throws the file away if both hashes are known and differ.
+    fn compare(&self, kind: &'static str, got: Option<&String>, wanted: Option<&String>) -> Result<(), FetchError> {
+        match got.zip(wanted) {
+            Some((got, wanted)) if got != wanted => {
+                self.forget()?;
+                let (file, got, wanted) = (self.remote.name.clone(), got.clone(), wanted.clone());
+                Err(FetchError::Hash { file, kind, got, wanted })
+            }
+            _ => Ok(()),
         }
-        std::fs::rename(&part, &self.target).map_err(FetchError::disk(&self.target))?;
-        Ok(FileRecord { size: self.remote.size, oid: self.remote.oid.clone(), sha256: got })
     }
 
     fn bytes_here(&self) -> Result<u64, FetchError> {
-        match std::fs::metadata(self.part()) {
+        match std::fs::metadata(&self.part) {
             Ok(metadata) if metadata.len() <= self.remote.size => Ok(metadata.len()),
             // No part of this file is longer than it.
             Ok(_) => self.forget().map(|()| 0),
@@ -191,18 +204,14 @@ impl Transfer<'_> {
         } else {
             options.truncate(true)
         };
-        options.open(self.part()).map_err(FetchError::disk(&self.part()))
+        options.open(&self.part).map_err(FetchError::disk(&self.part))
     }
 
     fn forget(&self) -> Result<(), FetchError> {
-        match std::fs::remove_file(self.part()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FetchError::disk(&self.part())(error)),
+        match std::fs::remove_file(&self.part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FetchError::disk(&self.part)(error)),
             _ => Ok(()),
         }
-    }
-
-    fn part(&self) -> PathBuf {
-        part_of(&self.target, &self.remote.oid)
     }
 
     fn failed(&self, reason: String) -> FetchError {

@@ -12,7 +12,7 @@ const LOCATIONS = {
   program: ["built in", "here"],
   hub: ["to download", "away"],
 };
-const PRECISIONS = { f32: "FP32", f16: "FP16", bf16: "BF16" };
+const PRECISIONS = { f32: "FP32", f16: "FP16", bf16: "BF16", int8: "INT8" };
 const AUTO = "auto";
 
 /** What the user has chosen; the server's defaults stand in for what is missing. */

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::envelope::Envelope;
 use super::super::error::ApiError;
 use super::super::form::UploadForm;
+use super::super::openapi::{answers, requests};
 use super::super::state::AppState;
 use crate::supervisely::Token;
 
@@ -15,6 +16,14 @@ const PROMPT_INSTRUCTIONS: &str = "Possible prompts for Florence 2 image-to-text
 '<DETAILED_CAPTION>' and '<MORE_DETAILED_CAPTION>'. Input prompt affects granularity of generated image description.";
 
 /// `POST /visual_question_answering`.
+#[utoipa::path(
+    post,
+    path = "/visual_question_answering",
+    tag = "Tools",
+    summary = "One picture, one prompt, the model's own answer",
+    request_body(content = requests::Envelope<requests::QuestionState>, example = json!({"state": {"image_id": 301, "text_prompt": "<CAPTION>"}})),
+    responses((status = 200, description = "The answer.", body = answers::Answer))
+)]
 pub(in crate::server) async fn answer_question(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -25,11 +34,27 @@ pub(in crate::server) async fn answer_question(
 }
 
 /// `POST /get_prompt_instructions`.
+#[utoipa::path(
+    post,
+    path = "/get_prompt_instructions",
+    tag = "Tools",
+    summary = "What prompts may say, for people",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The text.", body = answers::Instructions))
+)]
 pub(in crate::server) async fn prompt_instructions(_: Envelope) -> Json<Value> {
     Json(json!({ "instructions": PROMPT_INSTRUCTIONS }))
 }
 
 /// `POST /tracking_by_detection`: the tool's context is laid over the state.
+#[utoipa::path(
+    post,
+    path = "/tracking_by_detection",
+    tag = "Tools",
+    summary = "Tracks for the video labelling tool",
+    request_body(content = requests::Envelope<requests::TrackingState>, example = json!({"state": {"videoId": 500, "trackId": "track", "frameIndex": 0, "framesCount": 2}})),
+    responses((status = 200, description = "Tracking has begun; the tool is notified.", body = answers::Message))
+)]
 pub(in crate::server) async fn start_tracking(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -42,6 +67,14 @@ pub(in crate::server) async fn start_tracking(
 }
 
 /// `POST /smart_cache`.
+#[utoipa::path(
+    post,
+    path = "/smart_cache",
+    tag = "Tools",
+    summary = "Fetch pictures that will be needed soon",
+    request_body(content = requests::Envelope<requests::CacheState>, example = json!({"state": {"image_ids": [301, 302]}})),
+    responses((status = 200, description = "Fetching has begun.", body = answers::Message))
+)]
 pub(in crate::server) async fn start_caching(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -56,6 +89,14 @@ pub(in crate::server) async fn start_caching(
 }
 
 /// `POST /smart_cache_files`.
+#[utoipa::path(
+    post,
+    path = "/smart_cache_files",
+    tag = "Tools",
+    summary = "Upload pictures that will be needed soon",
+    request_body(content = requests::Upload, content_type = "multipart/form-data"),
+    responses((status = 200, description = "They are kept.", body = answers::Message))
+)]
 pub(in crate::server) async fn keep_files(
     State(app): State<AppState>,
     form: UploadForm,

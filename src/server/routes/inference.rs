@@ -5,10 +5,12 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::super::envelope::Envelope;
 use super::super::error::ApiError;
 use super::super::form::UploadForm;
+use super::super::openapi::{answers, requests};
 use super::super::state::AppState;
 use super::super::video_form::VideoForm;
 use crate::session::VideoAnswer;
@@ -20,13 +22,21 @@ const SCHEDULED: &str = "Scheduled inference task.";
 const STARTED: &str = "Inference has started.";
 
 /// A run that was started.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::server) struct Started {
     message: &'static str,
     inference_request_uuid: String,
 }
 
 /// `POST /inference_image`: exactly one file, one prediction.
+#[utoipa::path(
+    post,
+    path = "/inference_image",
+    tag = "Predictions",
+    summary = "One uploaded picture",
+    request_body(content = requests::Upload, content_type = "multipart/form-data"),
+    responses((status = 200, description = "What was found.", body = Prediction))
+)]
 pub(in crate::server) async fn infer_image(
     State(app): State<AppState>,
     form: UploadForm,
@@ -39,6 +49,14 @@ pub(in crate::server) async fn infer_image(
 }
 
 /// `POST /inference_batch`: any number of files, their predictions in order.
+#[utoipa::path(
+    post,
+    path = "/inference_batch",
+    tag = "Predictions",
+    summary = "Uploaded pictures, answered in order",
+    request_body(content = requests::Upload, content_type = "multipart/form-data"),
+    responses((status = 200, description = "One prediction a picture.", body = Vec<Prediction>))
+)]
 pub(in crate::server) async fn infer_batch(
     State(app): State<AppState>,
     form: UploadForm,
@@ -54,6 +72,14 @@ async fn infer(app: &AppState, form: UploadForm) -> Result<Vec<Prediction>, ApiE
 }
 
 /// `POST /inference_batch_async`.
+#[utoipa::path(
+    post,
+    path = "/inference_batch_async",
+    tag = "Runs",
+    summary = "Uploaded pictures",
+    request_body(content = requests::Upload, content_type = "multipart/form-data"),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
 pub(in crate::server) async fn start_batch(
     State(app): State<AppState>,
     form: UploadForm,
@@ -65,6 +91,14 @@ pub(in crate::server) async fn start_batch(
 }
 
 /// `POST /inference_image_url`.
+#[utoipa::path(
+    post,
+    path = "/inference_image_url",
+    tag = "Predictions",
+    summary = "A picture at a public address",
+    request_body(content = requests::Envelope<requests::AddressState>, example = json!({"state": {"image_url": "https://example.com/street.jpg", "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "What was found.", body = Prediction))
+)]
 pub(in crate::server) async fn infer_url(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -80,6 +114,14 @@ pub(in crate::server) async fn infer_url(
 }
 
 /// `POST /inference_image_id`: the first picture that is named.
+#[utoipa::path(
+    post,
+    path = "/inference_image_id",
+    tag = "Predictions",
+    summary = "A picture of the platform",
+    request_body(content = requests::Envelope<requests::PictureState>, example = json!({"state": {"image_id": 301, "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "What was found.", body = Prediction))
+)]
 pub(in crate::server) async fn infer_image_id(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -90,6 +132,14 @@ pub(in crate::server) async fn infer_image_id(
 }
 
 /// `POST /inference_batch_ids`.
+#[utoipa::path(
+    post,
+    path = "/inference_batch_ids",
+    tag = "Predictions",
+    summary = "Pictures of the platform, answered in order",
+    request_body(content = requests::Envelope<requests::PicturesState>, example = json!({"state": {"batch_ids": [301, 302], "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "One prediction a picture. One that cannot be read has an empty annotation and `error`.", body = Vec<Prediction>))
+)]
 pub(in crate::server) async fn infer_image_ids(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -99,7 +149,15 @@ pub(in crate::server) async fn infer_image_ids(
     Ok(Json(app.session.infer_image_ids(|| envelope.platform(&app), state).await?))
 }
 
-/// `POST /inference_image_id_async` and `POST /inference_batch_ids_async`.
+/// `POST /inference_image_id_async`.
+#[utoipa::path(
+    post,
+    path = "/inference_image_id_async",
+    tag = "Runs",
+    summary = "Pictures of the platform",
+    request_body(content = requests::Envelope<requests::PicturesState>, example = json!({"state": {"batch_ids": [301, 302], "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
 pub(in crate::server) async fn start_image_ids(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -110,7 +168,31 @@ pub(in crate::server) async fn start_image_ids(
     Ok(Json(Started { message: SCHEDULED, inference_request_uuid }))
 }
 
+/// `POST /inference_batch_ids_async`: the same under another name.
+#[utoipa::path(
+    post,
+    path = "/inference_batch_ids_async",
+    tag = "Runs",
+    summary = "Pictures of the platform, under another name",
+    request_body(content = requests::Envelope<requests::PicturesState>, example = json!({"state": {"batch_ids": [301, 302], "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
+pub(in crate::server) async fn start_batch_ids(
+    app: State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<Started>, ApiError> {
+    start_image_ids(app, envelope).await
+}
+
 /// `POST /inference_project_id_async`.
+#[utoipa::path(
+    post,
+    path = "/inference_project_id_async",
+    tag = "Runs",
+    summary = "A project or some of its datasets",
+    request_body(content = requests::Envelope<requests::ProjectState>, example = json!({"state": {"projectId": 100, "dataset_ids": [200], "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
 pub(in crate::server) async fn start_project(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -122,6 +204,14 @@ pub(in crate::server) async fn start_project(
 }
 
 /// `POST /run_speedtest`.
+#[utoipa::path(
+    post,
+    path = "/run_speedtest",
+    tag = "Runs",
+    summary = "How long batches of a project take",
+    request_body(content = requests::Envelope<requests::SpeedTestState>, example = json!({"state": {"projectId": 100, "batch_size": 2, "num_iterations": 3, "num_warmup": 1}})),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
 pub(in crate::server) async fn start_speed_test(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -133,6 +223,14 @@ pub(in crate::server) async fn start_speed_test(
 }
 
 /// `POST /inference_video_id`.
+#[utoipa::path(
+    post,
+    path = "/inference_video_id",
+    tag = "Predictions",
+    summary = "Frames of a video of the platform",
+    request_body(content = requests::Envelope<requests::VideoState>, example = json!({"state": {"videoId": 500, "startFrameIndex": 0, "framesCount": 2, "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "What was found on each frame.", body = answers::VideoAnswerBody))
+)]
 pub(in crate::server) async fn infer_video(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -142,6 +240,14 @@ pub(in crate::server) async fn infer_video(
 }
 
 /// `POST /inference_video_id_async`.
+#[utoipa::path(
+    post,
+    path = "/inference_video_id_async",
+    tag = "Runs",
+    summary = "Frames of a video of the platform",
+    request_body(content = requests::Envelope<requests::VideoState>, example = json!({"state": {"videoId": 500, "startFrameIndex": 0, "framesCount": 2, "tracker": "botsort", "settings": {"task_prompt": "<CAPTION_TO_PHRASE_GROUNDING>", "text": "a red circle"}}})),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
 pub(in crate::server) async fn start_video(
     State(app): State<AppState>,
     envelope: Envelope,
@@ -153,6 +259,14 @@ pub(in crate::server) async fn start_video(
 }
 
 /// `POST /inference_video_async`.
+#[utoipa::path(
+    post,
+    path = "/inference_video_async",
+    tag = "Runs",
+    summary = "Frames of an uploaded video; 501 without ffmpeg",
+    request_body(content = requests::VideoUpload, content_type = "multipart/form-data"),
+    responses((status = 200, description = "The run has begun.", body = Started))
+)]
 pub(in crate::server) async fn start_video_upload(
     State(app): State<AppState>,
     form: VideoForm,

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::super::envelope::Envelope;
 use super::super::error::ApiError;
+use super::super::openapi::{answers, requests};
 use super::super::state::AppState;
 use crate::engine::ServedModel;
 use crate::lifecycle::{CUSTOM, DeployParams, PRETRAINED, RUNTIME};
@@ -14,6 +16,14 @@ use crate::supervisely::{DEFAULT_SETTINGS_YAML, ProjectMeta, TASK_TYPE, VideoArg
 use crate::tracking::TrackerSettings;
 
 /// `POST /get_session_info`.
+#[utoipa::path(
+    post,
+    path = "/get_session_info",
+    tag = "Session",
+    summary = "What the session is and can do",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The abilities.", body = SessionInfo))
+)]
 pub(in crate::server) async fn session_info(
     State(app): State<AppState>,
     _: Envelope,
@@ -35,7 +45,15 @@ pub(in crate::server) async fn session_info(
     }))
 }
 
-/// `POST /get_model_meta` and `POST /get_output_classes_and_tags`.
+/// `POST /get_model_meta`.
+#[utoipa::path(
+    post,
+    path = "/get_model_meta",
+    tag = "Session",
+    summary = "Classes and tags that were used so far",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The meta.", body = ProjectMeta))
+)]
 pub(in crate::server) async fn model_meta(
     State(app): State<AppState>,
     _: Envelope,
@@ -44,12 +62,44 @@ pub(in crate::server) async fn model_meta(
     Ok(Json(app.session.project_meta()))
 }
 
+/// `POST /get_output_classes_and_tags`: the same under another name.
+#[utoipa::path(
+    post,
+    path = "/get_output_classes_and_tags",
+    tag = "Session",
+    summary = "Classes and tags that were used so far, under another name",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The meta.", body = ProjectMeta))
+)]
+pub(in crate::server) async fn output_classes_and_tags(
+    app: State<AppState>,
+    envelope: Envelope,
+) -> Result<Json<ProjectMeta>, ApiError> {
+    model_meta(app, envelope).await
+}
+
 /// `POST /get_custom_inference_settings`: the text with its comments, because people read it.
+#[utoipa::path(
+    post,
+    path = "/get_custom_inference_settings",
+    tag = "Session",
+    summary = "Settings with their defaults and comments",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The settings.", body = answers::SettingsText))
+)]
 pub(in crate::server) async fn inference_settings(_: Envelope) -> Json<Value> {
     Json(json!({ "settings": DEFAULT_SETTINGS_YAML }))
 }
 
 /// `POST /get_deploy_info`.
+#[utoipa::path(
+    post,
+    path = "/get_deploy_info",
+    tag = "Deployment",
+    summary = "What is deployed, and how",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The model.", body = DeployInfo))
+)]
 pub(in crate::server) async fn deploy_info(
     State(app): State<AppState>,
     _: Envelope,
@@ -58,6 +108,14 @@ pub(in crate::server) async fn deploy_info(
 }
 
 /// `POST /get_tracking_settings`.
+#[utoipa::path(
+    post,
+    path = "/get_tracking_settings",
+    tag = "Session",
+    summary = "Defaults of the tracker",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The defaults.", body = answers::Trackers))
+)]
 pub(in crate::server) async fn tracking_settings(
     State(app): State<AppState>,
     _: Envelope,
@@ -67,12 +125,20 @@ pub(in crate::server) async fn tracking_settings(
 }
 
 /// `POST /is_deployed`: the colon in the key and the unchanging text are the original's.
+#[utoipa::path(
+    post,
+    path = "/is_deployed",
+    tag = "Deployment",
+    summary = "Whether a model is served",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "Yes or no.", body = answers::IsDeployed))
+)]
 pub(in crate::server) async fn is_deployed(State(app): State<AppState>, _: Envelope) -> Json<Value> {
     Json(json!({ "deployed": app.is_deployed(), "description:": "Model is ready to receive requests" }))
 }
 
 /// Abilities of the session; info widgets print every key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::server) struct SessionInfo {
     app_name: String,
     session_id: Option<i64>,
@@ -91,7 +157,7 @@ pub(in crate::server) struct SessionInfo {
 }
 
 /// What is deployed. Clients build a fixed record from it: one key more or less is an error there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::server) struct DeployInfo {
     checkpoint_name: String,
     model_name: String,

@@ -13,6 +13,13 @@ use crate::engine::{Stats, list_gpus};
 use crate::telemetry::{peak_resident_bytes, resident_bytes};
 
 /// `GET /metrics`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Health",
+    summary = "Metrics for Prometheus",
+    responses((status = 200, description = "In Prometheus' text format.", body = String, content_type = "text/plain"))
+)]
 pub(in crate::server) async fn show(State(app): State<AppState>) -> impl IntoResponse {
     let mut page = Page::default();
     write_engine(&mut page, &app.session.engine_stats(), app.is_deployed());

@@ -3,6 +3,7 @@
 pub(super) mod app;
 pub(super) mod assistance;
 pub(super) mod deploy;
+pub(super) mod docs;
 pub(super) mod inference;
 pub(super) mod info;
 pub(super) mod metrics;

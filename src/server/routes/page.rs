@@ -45,8 +45,11 @@ macro_rules! page_files {
     };
 }
 
-static FILES: [PageFile; 25] = page_files![
+static FILES: [PageFile; 28] = page_files![
     "index.html",
+    "docs.html",
+    "docs.css",
+    "docs.js",
     "style.css",
     "icon.svg",
     "boot.js",
@@ -74,6 +77,14 @@ static FILES: [PageFile; 25] = page_files![
 ];
 
 /// `GET /`. The platform asks with `?ping=true` whether somebody is there.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "App",
+    summary = "The page",
+    params(("page" = Option<String>, Query, description = "Name of a file of the page"), ("ping" = Option<bool>, Query, description = "Asks whether somebody is there, in place of the page")),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
+)]
 pub(in crate::server) async fn show(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let query = query.unwrap_or_default();
     if is_ping(&query) {
@@ -83,11 +94,19 @@ pub(in crate::server) async fn show(RawQuery(query): RawQuery, headers: HeaderMa
 }
 
 /// `GET /page/NAME`.
+#[utoipa::path(
+    get,
+    path = "/page/{name}",
+    tag = "App",
+    summary = "A file of the page",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "Its content.", body = String, content_type = "*/*"))
+)]
 pub(in crate::server) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     send(&name, &headers)
 }
 
-fn send(name: &str, headers: &HeaderMap) -> Response {
+pub(super) fn send(name: &str, headers: &HeaderMap) -> Response {
     let Some(file) = FILES.iter().find(|file| file.name == name) else {
         return ApiError::not_found().into_response();
     };
@@ -135,6 +154,9 @@ mod tests {
 
     use super::*;
 
+    /// Name of the page of the API.
+    const DOCS: &str = "docs.html";
+
     /// The page's weight, with room for what is still to come.
     const MAX_PAGE_BYTES: usize = 150_000;
 
@@ -166,6 +188,9 @@ mod tests {
         }
         assert!(named.contains("style.css") && named.contains("boot.js"), "{named:?}");
         named.extend(between(text("boot.js"), "import(new URL(\"page/", "\""));
+        // The page of the API lies beside the folder of files, wherever that is.
+        named.extend(between(text(DOCS), "=\"page/", "\""));
+        assert!(named.contains("docs.css") && named.contains("docs.js"), "{named:?}");
         for file in FILES.iter().filter(|file| file.name.ends_with(".js")) {
             let imports: Vec<&str> = between(text(file.name), " from \"./", "\"").collect();
             assert_eq!(
@@ -179,8 +204,11 @@ mod tests {
         for name in &named {
             text(name);
         }
-        let unused: Vec<&str> =
-            FILES.iter().map(|file| file.name).filter(|name| *name != INDEX && !named.contains(name)).collect();
+        let unused: Vec<&str> = FILES
+            .iter()
+            .map(|file| file.name)
+            .filter(|name| ![INDEX, DOCS].contains(name) && !named.contains(name))
+            .collect();
         assert!(unused.is_empty(), "nothing names {unused:?}");
     }
 
@@ -198,6 +226,8 @@ mod tests {
         }
         let index = text(INDEX);
         assert!(!index.contains("<style") && !index.contains(" style="), "the policy forbids inline styles");
+        let docs = text(DOCS);
+        assert!(!docs.contains("<style") && !docs.contains(" style=") && docs.matches("<script").count() == 1);
         let inline = between(index, "<script", ">").filter(|script| !script.contains(" src=")).collect::<Vec<_>>();
         assert_eq!(inline, [" type=\"application/json\" id=\"snapshot\""], "the policy forbids inline scripts");
     }

@@ -8,8 +8,10 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::error::ApiError;
+use super::super::openapi::state;
 use super::super::state::AppState;
 use crate::engine::{Deployment, DeviceChoice, EngineError, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
 use crate::lifecycle::{Cause, DeployError};
@@ -17,6 +19,13 @@ use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
 use crate::telemetry::{available_memory_bytes, lines_after, peak_resident_bytes, resident_bytes, total_memory_bytes};
 
 /// `GET /api/status`.
+#[utoipa::path(
+    get,
+    path = "/api/status",
+    tag = "App",
+    summary = "Everything about the state in one answer",
+    responses((status = 200, description = "The state.", body = state::PageStatus))
+)]
 pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value> {
     let deployment = app.session.deployment();
     let stats = app.session.engine_stats();
@@ -96,8 +105,8 @@ fn memory() -> Value {
 }
 
 /// A model that can be chosen.
-#[derive(Debug, Serialize)]
-struct Choice {
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::server) struct Choice {
     name: String,
     description: String,
     size: Option<String>,
@@ -109,6 +118,13 @@ struct Choice {
 }
 
 /// `GET /api/models`.
+#[utoipa::path(
+    get,
+    path = "/api/models",
+    tag = "App",
+    summary = "What can be served",
+    responses((status = 200, description = "The models.", body = state::Models))
+)]
 pub(in crate::server) async fn models(State(app): State<AppState>) -> Json<Value> {
     let settings = app.lifecycle.settings();
     let published = Catalog::embedded();
@@ -141,13 +157,20 @@ pub(in crate::server) async fn models(State(app): State<AppState>) -> Json<Value
 }
 
 /// `GET /api/devices`.
+#[utoipa::path(
+    get,
+    path = "/api/devices",
+    tag = "App",
+    summary = "Where it can be served",
+    responses((status = 200, description = "The devices.", body = state::Devices))
+)]
 pub(in crate::server) async fn devices(State(app): State<AppState>) -> Json<Value> {
     let cpu = json!({
         "id": "cpu",
         "name": OpenDevice::cpu_name(),
         "used_bytes": total_memory_bytes().zip(available_memory_bytes()).map(|(total, free)| total.saturating_sub(free)),
         "total_bytes": total_memory_bytes(),
-        "precisions": ["f32"],
+        "precisions": ["f32", "bf16", "int8"],
     });
     let gpu = |gpu: crate::engine::Gpu| {
         let id = format!("cuda:{}", gpu.index);
@@ -168,7 +191,7 @@ pub(in crate::server) async fn devices(State(app): State<AppState>) -> Json<Valu
 }
 
 /// What to deploy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::server) struct Order {
     /// Name in the list of models.
     model: String,
@@ -182,6 +205,14 @@ pub(in crate::server) struct Order {
 }
 
 /// `POST /api/serve`: loading goes on in the background.
+#[utoipa::path(
+    post,
+    path = "/api/serve",
+    tag = "App",
+    summary = "Load a model in the background",
+    request_body(content = Order, example = json!({"model": "demo", "device": "cpu"})),
+    responses((status = 202, description = "Loading has begun; `/api/status` shows it.", body = state::Accepted))
+)]
 pub(in crate::server) async fn serve(
     State(app): State<AppState>,
     order: Result<Json<Order>, JsonRejection>,
@@ -215,18 +246,32 @@ fn plan(app: &AppState, order: &Order) -> Result<ModelPlan, ApiError> {
 }
 
 /// `POST /api/cancel`.
+#[utoipa::path(
+    post,
+    path = "/api/cancel",
+    tag = "App",
+    summary = "Break a load off",
+    responses((status = 200, description = "What became of it.", body = state::Cancelled))
+)]
 pub(in crate::server) async fn cancel(State(app): State<AppState>) -> Json<Value> {
     Json(json!({"cancelled": app.lifecycle.cancel()}))
 }
 
 /// `POST /api/stop`: answers when the model has left.
+#[utoipa::path(
+    post,
+    path = "/api/stop",
+    tag = "App",
+    summary = "Stop the model, to choose another one",
+    responses((status = 200, description = "It has left.", body = state::Stopped))
+)]
 pub(in crate::server) async fn stop(State(app): State<AppState>) -> Json<Value> {
     app.lifecycle.stop().await;
     Json(json!({"stopped": true}))
 }
 
 /// Which lines of the log are wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 pub(in crate::server) struct LogQuery {
     /// The number of the last line that is known.
     #[serde(default)]
@@ -234,6 +279,14 @@ pub(in crate::server) struct LogQuery {
 }
 
 /// `GET /api/log`.
+#[utoipa::path(
+    get,
+    path = "/api/log",
+    tag = "App",
+    summary = "The last lines of the log",
+    params(LogQuery),
+    responses((status = 200, description = "The lines.", body = state::LogLines))
+)]
 pub(in crate::server) async fn log(Query(query): Query<LogQuery>) -> Json<Value> {
     let (lines, last) = lines_after(query.after);
     Json(json!({"last": last, "lines": lines}))

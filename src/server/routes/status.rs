@@ -5,11 +5,20 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::super::envelope::Envelope;
+use super::super::openapi::{answers, requests};
 use super::super::state::AppState;
 use crate::engine::Serving;
 use crate::telemetry::{resident_bytes, total_memory_bytes};
 
 /// `POST /get_status`.
+#[utoipa::path(
+    post,
+    path = "/get_status",
+    tag = "Session",
+    summary = "What the server is doing",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "The run under way, and memory.", body = answers::StatusAnswer))
+)]
 pub(in crate::server) async fn status(State(app): State<AppState>, _: Envelope) -> Json<Map<String, Value>> {
     let (message, current, total) = match app.session.queue().running() {
         Some((current, total)) => ("Inferring model...", current, total),
@@ -29,6 +38,14 @@ pub(super) fn memory() -> [(String, Value); 2] {
 }
 
 /// `POST /freeze_model`: always 200, in the original's words.
+#[utoipa::path(
+    post,
+    path = "/freeze_model",
+    tag = "Deployment",
+    summary = "Take the model off its device until the next request",
+    request_body = Option<requests::EmptyEnvelope>,
+    responses((status = 200, description = "What became of it.", body = answers::Message))
+)]
 pub(in crate::server) async fn freeze(State(app): State<AppState>, _: Envelope) -> Json<Value> {
     let message = match app.session.deployment().serving {
         Serving::Frozen(_) => "Model is already frozen.",

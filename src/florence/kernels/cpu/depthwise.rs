@@ -1,5 +1,7 @@
 //! The 3x3 depthwise convolution, channels last, with bias and residual in the same pass.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::memory::{Shared, written};
@@ -7,6 +9,9 @@ use super::simd::{InstructionSet, Kernel, Simd};
 
 /// Weights of one channel.
 pub const TAPS: usize = 9;
+
+/// Pixels of a row whose sources stay in the first cache while all channels are computed.
+const PIXELS: usize = 8;
 
 /// A map and the weights of a convolution.
 #[derive(Clone, Copy)]
@@ -48,53 +53,101 @@ impl Kernel for Row<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let channels = self.input.bias.len();
-        for channel in (0..channels).step_by(S::LANES) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                if channel + S::LANES <= channels {
-                    self.columns::<S>(channel, |from| S::load(from), |to, value| S::store(to, value));
-                } else {
-                    let rest = channels - channel;
-                    let load = |from| S::load_first(from, rest);
-                    self.columns::<S>(channel, load, |to, value| S::store_first(to, value, rest));
-                }
+        for first in (0..self.input.width).step_by(PIXELS) {
+            let columns = first..(first + PIXELS).min(self.input.width);
+            for channel in (0..channels).step_by(S::LANES) {
+                // SAFETY: the caller's promise.
+                unsafe { self.columns::<S>(columns.clone(), channel, channels - channel) }
             }
         }
     }
 }
 
 impl Row<'_> {
-    /// All pixels of the row, for a vector of channels.
+    /// Some pixels of the row, for a vector of channels of which `left` exist.
+    ///
+    /// Every source pixel is read once: it belongs to the results before, at and behind it, whose sums move along.
     #[inline(always)]
     #[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
-    unsafe fn columns<S: Simd>(
-        &self,
-        channel: usize,
-        load: impl Fn(*const f32) -> S::F32,
-        store: impl Fn(*mut f32, S::F32),
-    ) {
+    unsafe fn columns<S: Simd>(&self, columns: Range<usize>, channel: usize, left: usize) {
         let DepthwiseInput { map, weight, bias, height, width } = self.input;
         let channels = bias.len();
         let (row, y) = (width * channels, self.index % height);
         // SAFETY: rows above the first and below the last are left out, and so are the columns beside the map.
         unsafe {
-            let taps: [S::F32; TAPS] = std::array::from_fn(|tap| load(weight.as_ptr().add(tap * channels + channel)));
-            let bias = load(bias.as_ptr().add(channel));
-            let centre = map.as_ptr().add(self.index * row + channel);
-            let lines = [y > 0, true, y + 1 < height];
-            let line = |dy: usize, x: usize| centre.wrapping_add(dy * row + x * channels).wrapping_sub(row);
-            for x in 0..width {
-                let mut sum = S::add(bias, load(line(1, x)));
-                for (dy, _) in lines.iter().enumerate().filter(|(_, exists)| **exists) {
-                    if x > 0 {
-                        sum = S::mul_add(load(line(dy, x - 1)), taps[3 * dy], sum);
+            let taps: [S::F32; TAPS] =
+                std::array::from_fn(|tap| S::load_up_to(weight.as_ptr().add(tap * channels + channel), left));
+            let bias = S::load_up_to(bias.as_ptr().add(channel), left);
+            let (mut before, mut at, mut behind) = (bias, bias, bias);
+            let above = map.as_ptr().wrapping_add(self.index * row + channel).wrapping_sub(row);
+            for source in columns.start.saturating_sub(1)..(columns.end + 1).min(width) {
+                for dy in 0..3 {
+                    if (dy == 0 && y == 0) || (dy == 2 && y + 1 == height) {
+                        continue;
                     }
-                    sum = S::mul_add(load(line(dy, x)), taps[3 * dy + 1], sum);
-                    if x + 1 < width {
-                        sum = S::mul_add(load(line(dy, x + 1)), taps[3 * dy + 2], sum);
+                    let value = S::load_up_to(above.wrapping_add(dy * row + source * channels), left);
+                    before = S::mul_add(value, taps[3 * dy + 2], before);
+                    at = S::mul_add(value, taps[3 * dy + 1], at);
+                    behind = S::mul_add(value, taps[3 * dy], behind);
+                    if dy == 1 {
+                        at = S::add(at, value);
                     }
                 }
-                store(self.out.at(x * channels + channel), sum);
+                if source > columns.start {
+                    S::store_up_to(self.out.at((source - 1) * channels + channel), before, left);
+                }
+                (before, at, behind) = (at, behind, bias);
+            }
+            if columns.end == width {
+                S::store_up_to(self.out.at((width - 1) * channels + channel), before, left);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The convolution from its definition, in f64.
+    fn by_definition(input: DepthwiseInput<'_>) -> Vec<f64> {
+        let DepthwiseInput { map, weight, bias, height, width } = input;
+        let channels = bias.len();
+        let at = |pixel: usize, channel: usize| f64::from(map[pixel * channels + channel]);
+        let mut out = vec![];
+        for pixel in 0..map.len() / channels {
+            let (y, x) = (pixel / width % height, pixel % width);
+            for channel in 0..channels {
+                let mut sum = at(pixel, channel) + f64::from(bias[channel]);
+                for tap in 0..TAPS {
+                    let (dy, dx) = (y + tap / 3, x + tap % 3);
+                    if (1..=height).contains(&dy) && (1..=width).contains(&dx) {
+                        let source = pixel + (tap / 3) * width + tap % 3 - width - 1;
+                        sum += at(source, channel) * f64::from(weight[tap * channels + channel]);
+                    }
+                }
+                out.push(sum);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_computes_the_definition_on_odd_shapes() {
+        for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 1, 6, 4), (3, 7, 1, 3), (1, 9, 8, 49)]
+        {
+            let value = |index: usize, scale: usize| ((index * scale) % 97) as f32 / 48.5 - 1.;
+            let values = |count: usize, scale: usize| (0..count).map(|index| value(index, scale)).collect::<Vec<_>>();
+            let (map, weight) = (values(batch * height * width * channels, 31), values(TAPS * channels, 17));
+            let bias = values(channels, 11);
+            let input = DepthwiseInput { map: &map, weight: &weight, bias: &bias, height, width };
+            let expected = by_definition(input);
+            for set in InstructionSet::supported() {
+                let found = depthwise_conv3x3(input, set);
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((f64::from(*found) - expected).abs() < 1e-5, "{set:?}: {found} is not {expected}");
+                }
             }
         }
     }

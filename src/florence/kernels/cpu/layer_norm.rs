@@ -102,3 +102,30 @@ pub unsafe fn normalise_row<S: Simd>(row: &[f32], norm: NormWeights<'_>, out: &m
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_far_from_zero_keep_their_digits() {
+        for (rows, width) in [(1, 1), (3, 7), (35, 129), (2, 64)] {
+            let value = |index: usize| ((index * 37) % 101) as f32 / 50. + 300.;
+            let x: Vec<f32> = (0..rows * width).map(value).collect();
+            let weight: Vec<f32> = (0..width).map(|column| 1. + column as f32 / 99.).collect();
+            let bias: Vec<f32> = (0..width).map(|column| column as f32 / 77. - 0.5).collect();
+            for set in InstructionSet::supported() {
+                let found = layer_norm(&x, NormWeights { weight: &weight, bias: &bias }, set);
+                for (x, found) in x.chunks(width).zip(found.chunks(width)) {
+                    let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
+                    let variance = x.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / width as f64;
+                    for (column, value) in found.iter().enumerate() {
+                        let normed = (f64::from(x[column]) - mean) / (variance + 1e-5).sqrt();
+                        let expected = normed * f64::from(weight[column]) + f64::from(bias[column]);
+                        assert!((f64::from(*value) - expected).abs() < 5e-4, "{set:?}: {value} is not {expected}");
+                    }
+                }
+            }
+        }
+    }
+}

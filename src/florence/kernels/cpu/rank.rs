@@ -87,3 +87,39 @@ unsafe fn exp_sum<S: Simd>(values: &[f32], max: f32) -> f32 {
         S::sum(sum) + chunks.remainder().iter().map(|value| (value - max).exp()).sum::<f32>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_ranks_by_the_definition() {
+        for (count, most) in [(1, 1), (7, 3), (1000, 6), (2051, 32), (5, 9)] {
+            // Few distinct values, so that there are ties.
+            let logits: Vec<f32> = (0..count).map(|index| ((index * 7919) % 41) as f32 / 4. - 3.).collect();
+            let wanted = Wanted { most, score: -3.25, banned: vec![0, 5, 40] };
+            let expected = wanted.rank(&logits).unwrap();
+            for set in InstructionSet::supported() {
+                let found = rank(&wanted, &logits, set).unwrap();
+                let tokens = |list: &[Candidate]| list.iter().map(|candidate| candidate.token).collect::<Vec<_>>();
+                assert_eq!(tokens(&found), tokens(&expected), "{set:?} {count}");
+                let close = |(a, b): (&Candidate, &Candidate)| (a.log_prob - b.log_prob).abs() < 2e-6;
+                assert!(found.iter().zip(&expected).all(close), "{set:?}: {found:?} is not {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_no_numbers_have_no_ranking() {
+        let wanted = Wanted { most: 2, score: 0., banned: vec![] };
+        for set in InstructionSet::supported() {
+            for (place, wrong) in [(0, f32::NAN), (40, f32::NAN), (17, f32::INFINITY), (99, f32::NAN)] {
+                let mut logits = vec![1.; 100];
+                logits[place] = wrong;
+                assert_eq!(rank(&wanted, &logits, set), None, "{set:?}");
+            }
+            assert_eq!(rank(&wanted, &[], set), None);
+            assert_eq!(rank(&Wanted::NOTHING, &[f32::NAN], set), Some(vec![]));
+        }
+    }
+}

@@ -10,3 +10,6 @@ pub use channels::channel_attention;
 pub use sequence::sequence_attention;
 pub use step::{StepInput, Written, cached_attention, cross_attention};
 pub use windows::{WindowInput, window_attention};
+
+#[cfg(test)]
+mod tests;

@@ -124,3 +124,6 @@ pub fn mlp(
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

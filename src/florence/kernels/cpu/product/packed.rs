@@ -88,16 +88,6 @@ impl PackedMatrix {
         self.outputs.div_ceil(PANEL_VECTORS * self.set.lanes())
     }
 
-    /// Bytes that it takes.
-    pub fn bytes(&self) -> usize {
-        let panels = match &self.panels {
-            Panels::F32(values) => values.len(),
-            Panels::Bf16(words) => words.len(),
-            Panels::I8 { words, scales, sums } => words.len() + scales.len() + sums.len(),
-        };
-        4 * (panels + self.bias.len())
-    }
-
     /// Writes the weights of one output to `row`.
     pub fn unpack(&self, output: usize, row: &mut [f32]) {
         let width = PANEL_VECTORS * self.set.lanes();

@@ -252,3 +252,6 @@ impl InstructionSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
