@@ -291,6 +291,15 @@ def check_patches(k):
         note_time("patches 8x768x768x3", lambda: k("patches_any_f16", (blocks(threads, 256),), 256, x, out, p, threads), (x.numel() + out.numel()) * 2)
 
 
+def check_bytes(k):
+    for dtype, shape in itertools.product(FLOATS, ((2, 3, 8, 3), (1, 3, 3, 3))):
+        data, values = torch.randint(0, 256, shape, dtype=torch.uint8, device=DEVICE), rand(3, 256, dtype=torch.float32)
+        out = unwritten(*shape, dtype=dtype)
+        k(f"normalise_bytes_{SUFFIX[dtype]}", (blocks(data.numel(), 2048),), 256, data, values, out, 3, data.numel())
+        ref = torch.stack([values[c][data[..., c].long()] for c in range(3)], -1).to(dtype)
+        expect(f"bytes {dtype} {shape}", bool((out == ref).all()))
+
+
 # ---- attention ---------------------------------------------------------------------------------------------------------
 
 
@@ -443,7 +452,7 @@ class Row(ctypes.Structure):
 
 class Input(ctypes.Structure):
     _fields_ = [("own", ctypes.c_uint64), ("cross", ctypes.c_uint64)] + [
-        (n, ctypes.c_uint32) for n in ("capacity", "beams", "length", "positions", "first_row", "splits", "r0", "r1")
+        (n, ctypes.c_uint32) for n in ("capacity", "beams", "length", "positions", "first_row", "r0", "r1", "r2")
     ]
 
 
@@ -454,16 +463,14 @@ class Description:
         self.inputs, self.heads, self.width, self.layers = inputs, heads, width, layers
         used = sum(beams for _, beams, _ in inputs)
         self.rows = rows_in_all or blocks(used, 16) * 16
-        rows, places, items, tail = [], [], [], b""
-        start = 48 * self.rows + 48 * self.rows + 16 + 4 * self.rows * 64
+        rows, places, tail = [], [], b""
+        start = 48 * self.rows + 48 * self.rows + 16
         self.own, self.cross, self.ancestry = [], [], []
         for number, (length, beams, positions) in enumerate(inputs):
             capacity = length + 3
             self.own.append(rand(layers, capacity, beams, 2, heads, width, dtype=dtype))
             self.cross.append(rand(layers, positions, 2, heads, width, dtype=dtype))
-            splits = blocks(positions, 128)
-            places.append(Input(self.own[-1].data_ptr(), self.cross[-1].data_ptr(), capacity, beams, length, positions, len(rows), splits, 0, 0))
-            items += [number << 16 | split for split in range(splits)]
+            places.append(Input(self.own[-1].data_ptr(), self.cross[-1].data_ptr(), capacity, beams, length, positions, len(rows)))
             for beam in range(beams):
                 ancestors = torch.randint(0, beams, (length,)).tolist()
                 self.ancestry.append(ancestors)
@@ -472,17 +479,17 @@ class Description:
         rows += [Row(0, 0, -1) for _ in range(self.rows - used)]
         places += [Input() for _ in range(self.rows - len(places))]
         head = b"".join(bytes(part) for part in rows + places)
-        packed = (ctypes.c_uint32 * (4 + self.rows * 64))(len(items), 0, 0, 0, *items)
-        data = head + bytes(packed) + tail + b"\0" * 16
+        count = (ctypes.c_uint32 * 4)(len(inputs))
+        data = head + bytes(count) + tail + b"\0" * 16
         self.buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(DEVICE)
-        self.used, self.splits = used, max(p for _, _, p in inputs) // 128 + 1
+        self.used = used
 
     def at(self, offset):
         return ctypes.c_void_p(self.buffer.data_ptr() + offset)
 
     @property
     def parts(self):
-        """Pointers to the rows, inputs and items."""
+        """Pointers to the rows, inputs and their number."""
         return self.at(0), self.at(48 * self.rows), self.at(96 * self.rows)
 
 
@@ -544,12 +551,11 @@ def run_own(k, d, qkv, out, dtype, fast):
         k(f"step_own_any_{SUFFIX[dtype]}", (d.heads, d.rows), 32, d.buffer, rows, inputs, qkv, out, 1, d.heads, d.width)
 
 
-def run_cross(k, d, q, out, splits, arrived, dtype, fast, layer=1):
-    rows, inputs, items = d.parts
+def run_cross(k, d, q, out, dtype, fast, layer=1):
+    rows, inputs, count = d.parts
     if fast:
         parts, bias = q
-        grid = (min(1056, d.rows * d.splits * d.heads),)
-        k(f"step_cross_{SUFFIX[dtype]}", grid, 128, inputs, items, parts, bias, out, splits, arrived, d.rows, len(parts), layer, d.heads, d.splits)
+        k(f"step_cross_{SUFFIX[dtype]}", (d.heads, d.rows), 256, inputs, count, parts, bias, out, d.rows, len(parts), layer)
     else:
         k(f"step_cross_any_{SUFFIX[dtype]}", (d.heads, d.rows), 32, rows, inputs, q, out, layer, d.heads, d.width)
 
@@ -562,26 +568,21 @@ def check_cross(k):
             d = Description(inputs, heads, width, dtype)
             q, out = rand(d.rows, heads * width, dtype=dtype), unwritten(d.rows, heads * width, dtype=dtype)
             part, bias, exact = split_up(q, 3, dtype)
-            splits = unwritten(d.rows, heads, d.splits, 66, dtype=torch.float32)
-            arrived = torch.zeros(d.rows, heads, dtype=torch.int32, device=DEVICE)
             ref, row = [], 0
             for number, (_, beams, positions) in enumerate(inputs):
                 keys, values = d.cross[number][1].double().permute(1, 2, 0, 3)
                 queries = (exact if fast else q)[row : row + beams].double().reshape(beams, heads, width).transpose(0, 1)
                 ref.append(attend(queries, keys, values, width**-0.5).transpose(0, 1).reshape(beams, -1))
                 row += beams
-            for again in range(2):
-                out.fill_(float("nan"))
-                run_cross(k, d, (part, bias) if fast else q, out, splits, arrived, dtype, fast)
-                compare(f"cross {dtype} {len(inputs)} {heads}x{width} {again}", out[: d.used], torch.cat(ref), dtype)
+            run_cross(k, d, (part, bias) if fast else q, out, dtype, fast)
+            compare(f"cross {dtype} {len(inputs)} {heads}x{width}", out[: d.used], torch.cat(ref), dtype)
     if not options.quick:
         for count in (1, 16):
             d = Description([(0, 3, 597)] * count, 12, 64, torch.float16, layers=6)
             q, out = rand(d.rows, 768, dtype=torch.float16), unwritten(d.rows, 768, dtype=torch.float16)
             parts, bias, _ = split_up(q, 3, torch.float16)
-            splits = unwritten(d.rows, 12, d.splits, 66, dtype=torch.float32)
-            arrived, layers = torch.zeros(d.rows, 12, dtype=torch.int32, device=DEVICE), itertools.cycle(range(6))
-            work = lambda: run_cross(k, d, (parts, bias), out, splits, arrived, torch.float16, True, next(layers))
+            layers = itertools.cycle(range(6))
+            work = lambda: run_cross(k, d, (parts, bias), out, torch.float16, True, next(layers))
             note_time(f"cross {count} inputs", work, count * 597 * 768 * 4)
 
 
@@ -622,7 +623,9 @@ def check_multiply(k):
     for dtype in FLOATS:
         x, w, b = rand(5, 37, dtype=dtype), rand(19, 37, dtype=dtype), rand(19, dtype=dtype)
         y = unwritten(5, 19, dtype=dtype)
-        k(f"step_multiply_any_{SUFFIX[dtype]}", (blocks(19, 8), 5), 256, x, w, b, y, 19, 37, 19, 0)
+        padded = F.pad(w, (0, 3))  # as weights are whose rows are no multiple of eight
+        padded[:, 37:] = float("nan")
+        k(f"step_multiply_any_{SUFFIX[dtype]}", (blocks(19, 8), 5), 256, x, padded, b, y, 19, 37, 40, 19, 0)
         compare(f"multiply any {dtype}", y, x.double() @ w.double().t() + b.double(), dtype)
     if not options.quick:
         dtype = torch.float16
@@ -668,57 +671,72 @@ def check_logits(k):
             note_time(f"  torch {rows} {inner}", lambda: x @ table.t(), 51289 * inner * 2)
 
 
+def chunk_sums(logits, tokens, size):
+    """The greatest logit and the sum of exponentials of each chunk, as the kernel of the logits leaves them."""
+    filled = F.pad(logits[:, :tokens].double(), (0, -tokens % size), value=float("-inf")).reshape(len(logits), -1, size)
+    most = filled.amax(-1)
+    return torch.stack([most, (filled - most[..., None]).exp().sum(-1)], -1).float()
+
+
+def select_case(tokens, rows, take):
+    """Logits, bans of each row, scores, and the description of the rows; nothing is wanted of the last row."""
+    logits = torch.randn(rows, blocks(tokens, 8) * 8, device=DEVICE) * 3
+    logits[0, 1:3] = logits[0].max() + 1  # equals
+    bans = [sorted({(row * 7 + i * 13) % tokens for i in range(row % 4)} | ({int(logits[row, :tokens].argmax())} if row % 2 else set())) for row in range(rows)]
+    scores = [-0.1 * row for row in range(rows)]
+    if rows > 3:
+        # Of most chunks the best token is banned; and scores so low that rounding makes all continuations equal.
+        bans[1] = sorted({int(logits[1, i : min(i + 208, tokens)].argmax()) + i for i in range(0, tokens, 208)} | set(bans[1]))
+        scores[2] = -1e9
+    tail, records = b"", []
+    for row in range(rows):
+        records.append(Row(0, 0, 0, 0, scores[row], 0 if row == rows - 1 else take, 48 * rows + len(tail), len(bans[row]), 0, 0, 0, 0))
+        tail += b"".join(token.to_bytes(4, "little") for token in bans[row])
+    data = b"".join(map(bytes, records)) + tail + b"\0" * 8
+    return logits, bans, scores, torch.frombuffer(bytearray(data), dtype=torch.uint8).to(DEVICE)
+
+
+def best_tokens(line, banned, score, take):
+    """The best tokens by log-probabilities, best first, of equals the lower one."""
+    line = line.clone()
+    line[banned] = float("-inf")
+    allowed = (line > float("-inf")).nonzero().flatten().tolist()
+    if score < -1e6:
+        return allowed[:take]
+    return sorted(allowed if len(allowed) < 5000 else torch.topk(line, 64).indices.tolist(), key=lambda t: (-line[t].item(), t))[:take]
+
+
 def check_select(k):
-    for tokens, rows, take in ((51289, 4 if options.quick else 48, 6), (1000, 5, 32), (3, 2, 6), (4097, 5, 10)):
-        stride = blocks(tokens, 8) * 8
-        logits = torch.randn(rows, stride, device=DEVICE) * 3
-        logits[0, 1:3] = logits[0].max() + 1  # equals
-        bans = [sorted({(row * 7 + i * 13) % tokens for i in range(row % 4)} | ({int(logits[row, :tokens].argmax())} if row % 2 else set())) for row in range(rows)]
-        scores = [-0.1 * row for row in range(rows)]
-        tail, records = b"", []
-        for row in range(rows):
-            records.append(Row(0, 0, 0, 0, scores[row], 0 if row == rows - 1 else take, 48 * rows + len(tail), len(bans[row]), 0, 0, 0, 0))
-            tail += b"".join(token.to_bytes(4, "little") for token in bans[row])
-        description = torch.frombuffer(bytearray(b"".join(map(bytes, records)) + tail + b"\0" * 8), dtype=torch.uint8).to(DEVICE)
-        count = blocks(tokens, 4096)
-        sums = torch.zeros(rows, count, 2, device=DEVICE)
-        candidates = torch.zeros(rows, count, 32, dtype=torch.int64, device=DEVICE)
-        arrived = torch.zeros(rows, dtype=torch.int32, device=DEVICE)
+    for (tokens, rows, take), size in itertools.product(((51289, 4 if options.quick else 48, 6), (1408, 5, 6), (1000, 5, 32), (3, 2, 6), (4097, 5, 10)), (208, 4096)):
+        logits, bans, scores, description = select_case(tokens, rows, take)
+        count, stride = blocks(tokens, size), logits.shape[1]
+        sums, taken = torch.zeros(rows, count, 2, device=DEVICE), torch.full((rows, 65), 77, dtype=torch.int32, device=DEVICE)
 
-        def find_sums():
-            k("select_sums", (count, rows), 256, description, logits, sums, tokens, stride)
-
-        def find_best():
-            k("select_best", (count, rows), 256, description, description, logits, sums, candidates, arrived, taken, tokens, stride, count)
-
-        for _ in range(2):
-            taken = torch.full((rows, 65), 77, dtype=torch.int32, device=DEVICE)
-            find_sums()
-            find_best()
+        def find():
+            if size == 4096:
+                k("select_sums", (count, rows), 256, description, logits, sums, tokens, stride)
+            else:
+                sums.copy_(chunk_sums(logits, tokens, size))
+            k("select_best", (rows,), 256, description, description, logits, sums, taken, tokens, stride, size, count)
             wait()
+
+        find()
         got = taken.cpu()
         lp = torch.log_softmax(logits[:, :tokens].double(), -1).cpu()
         for row in range(rows - 1):
-            allowed = [t for t in range(tokens) if t not in set(bans[row])] if tokens < 5000 else None
-            line = lp[row].clone()
-            line[bans[row]] = float("-inf")
-            order = sorted(range(tokens) if allowed else torch.topk(line, 64).indices.tolist(), key=lambda t: (-line[t].item(), t))
-            want = [t for t in order if line[t] > float("-inf")][:take]
+            want = best_tokens(lp[row], bans[row], scores[row], take)
             tokens_got = got[row, 1 : 1 + 2 * take : 2].tolist()
             values = got[row, 2 : 2 + 2 * take : 2].clone().view(torch.float32)
-            expect(f"select {tokens} row {row}", got[row, 0] == 1 and tokens_got[: len(want)] == want and all(t == -1 for t in tokens_got[len(want) :]), f"{tokens_got} is not {want}")
-            near = (values[: len(want)].double() - line[want]).abs().max().item() if want else 0
-            expect(f"select {tokens} row {row} values", near < 2e-5, f"off by {near}")
-        expect(f"select {tokens} skipped", bool((got[rows - 1] == 77).all()))
-        logits[0, 0] = float("nan")
-        find_sums()
-        find_best()
-        expect(f"select {tokens} not finite", int(taken[0, 0]) == 0)
+            expect(f"select {tokens} {size} row {row}", got[row, 0] == 1 and tokens_got[: len(want)] == want and all(t == -1 for t in tokens_got[len(want) :]), f"{tokens_got} is not {want}")
+            near = (values[: len(want)].double() - lp[row][want]).abs().max().item() if want else 0
+            expect(f"select {tokens} {size} row {row} values", near < 2e-5, f"off by {near}")
+        expect(f"select {tokens} {size} skipped", bool((got[rows - 1] == 77).all()))
         if tokens > 50000 and not options.quick:
-            # As many sums as the logits come with.
-            sums, count_of_sums = torch.zeros(rows, 247, 2, device=DEVICE), 247
-            work = lambda: k("select_best", (count, rows), 256, description, description, logits, sums, candidates, arrived, taken, tokens, stride, count_of_sums)
-            note_time("select 48 rows", work, logits.numel() * 4)
+            work = lambda: k("select_best", (rows,), 256, description, description, logits, sums, taken, tokens, stride, size, count)
+            note_time(f"select {rows} rows by {size}", work, sums.numel() * 4)
+        logits[0, 0] = float("nan")
+        find()
+        expect(f"select {tokens} {size} not finite", int(taken[0, 0]) == 0)
 
 
 def check_embed(k):
@@ -739,6 +757,7 @@ CHECKS = {
     "depthwise": check_depthwise,
     "gelu": check_gelu,
     "patches": check_patches,
+    "bytes": check_bytes,
     "window": check_window,
     "positions": check_positions,
     "channels": check_channels,

@@ -177,7 +177,9 @@ fn small_f32() {
 fn small_halves() {
     for (dtype, tolerance, near) in [(DType::F16, 1e-2, 5e-3), (DType::BF16, 8e-2, 5e-2)] {
         let Agreement { equal, all, worst } = compare_small(dtype, tolerance);
-        println!("small checkpoints in {dtype:?}: {equal} of {all} tokens equal, an answer is at most {worst:.1e} worse");
+        println!(
+            "small checkpoints in {dtype:?}: {equal} of {all} tokens equal, an answer is at most {worst:.1e} worse"
+        );
         assert!(all > 100 && worst < near);
     }
 }

@@ -69,6 +69,9 @@ inline unsigned atomicOr(unsigned *place, unsigned value) {
 struct uint4 {
     unsigned x, y, z, w;
 };
+struct uint2 {
+    unsigned x, y;
+};
 struct float2 {
     float x, y;
 };

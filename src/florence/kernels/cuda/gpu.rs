@@ -5,9 +5,7 @@ use std::ffi::c_void;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, sys,
-};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, sys};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{DeviceId, WrapErr};
 use candle_core::{CudaDevice, DType, Device, Result, bail};

@@ -25,14 +25,8 @@ struct Input {
     unsigned long long cross; // [layers, positions, 2, width]
     uint32_t capacity, beams;
     uint32_t length; // tokens that were written before this one
-    uint32_t positions, first_row, splits;
-    uint32_t reserved[2];
-};
-
-// Splits of the inputs' positions: the input's number in the upper half, the split's in the lower.
-struct Items {
-    uint32_t count, reserved[3];
-    uint32_t list[];
+    uint32_t positions, first_row;
+    uint32_t reserved[3];
 };
 
 // A product whose inner axis was split: parts [splits, rows, outer], to be added up in order, and the bias.

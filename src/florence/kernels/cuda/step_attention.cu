@@ -2,8 +2,6 @@
 #include "step.cuh"
 
 constexpr int WIDE = 64;         // width of a head in the quick kernels
-constexpr int SPLIT = 128;       // positions of an input that a block attends to
-constexpr int PART = 2 + WIDE;   // what a split leaves behind: greatest score, sum of weights, weighted sum of values
 constexpr int LANE_VALUES = 8;   // of a head of any width
 constexpr int MOST_BEAMS = 16;
 
@@ -19,6 +17,7 @@ __device__ __forceinline__ void attend_own(const unsigned char *description, con
     const int head = blockIdx.x, width = heads * WIDE;
     const Row row = rows[blockIdx.y];
     if (row.input < 0) {
+        begin_next();
         wait_for_previous();
         return;
     }
@@ -114,7 +113,7 @@ __device__ __forceinline__ void attend_own(const unsigned char *description, con
 
 // ---- attention to the input ------------------------------------------------------------------------------------------------------
 
-// What a warp knows of its positions, for row lane / 4 and eight rows on of the beams.
+// What a warp knows of the positions that it has seen, for row lane / 4 and eight rows on of the beams.
 struct Attended {
     float most[2], sum[2], values[WIDE / 8][4];
 };
@@ -128,7 +127,8 @@ template <typename T> struct Positions {
 
     __device__ __forceinline__ void fetch(const T *head, int first, int end, int width) {
         const int lane = threadIdx.x % 32, row = lane / 4, pair = lane % 4;
-        const auto at = [&](int position) { return head + static_cast<size_t>(min(first + position, end - 1)) * 2 * width; };
+        // An input's keys and values of a layer are fewer than 2³¹.
+        const auto at = [&](int position) { return head + min(first + position, end - 1) * 2 * width; };
 #pragma unroll
         for (int i = 0; i < COUNT / 8; i++)
 #pragma unroll
@@ -140,42 +140,51 @@ template <typename T> struct Positions {
                 values[i][j] = load_streamed(at(i * 16 + j / 2 * 8 + pair * 2 + j % 2) + width + row * 8);
     }
 
-    // Rows beyond the beams get something that nobody reads.
-    __device__ __forceinline__ void attend(const uint4 (&top)[2], const uint4 (&bottom)[2], int left, Attended &out) const {
-        const int pair = threadIdx.x % 4;
+    // Adds the first `left` of these positions, at least one, to what was seen before. `queries` are [MOST_BEAMS, 64]; rows beyond
+    // the beams get something that nobody reads.
+    __device__ __forceinline__ void attend(const T *queries, int left, Attended &out) const {
+        const int row = threadIdx.x % 32 / 4, pair = threadIdx.x % 4;
         const float factor = rsqrtf(static_cast<float>(WIDE)) * LOG2_E;
-        float scores[COUNT / 8][4] = {};
+        float scores[COUNT / 8][4] = {}, most[2] = {out.most[0], out.most[1]}, sum[2] = {};
 #pragma unroll
-        for (int j = 0; j < 2; j++) out.most[j] = -INFINITY, out.sum[j] = 0.f;
+        for (int j = 0; j < 2; j++) {
+            const T *at = queries + row * WIDE + j * 32 + pair * 8;
+            const uint4 top = *reinterpret_cast<const uint4 *>(at);
+            const uint4 bottom = *reinterpret_cast<const uint4 *>(at + 8 * WIDE);
 #pragma unroll
-        for (int i = 0; i < COUNT / 8; i++) {
+            for (int i = 0; i < COUNT / 8; i++) multiply_add_32<T>(scores[i], top, bottom, keys[i][j]);
+        }
 #pragma unroll
-            for (int j = 0; j < 2; j++) multiply_add_32<T>(scores[i], top[j], bottom[j], keys[i][j]);
+        for (int i = 0; i < COUNT / 8; i++)
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 scores[i][j] = i * 8 + pair * 2 + j % 2 < left ? scores[i][j] * factor : -INFINITY;
-                out.most[j / 2] = fmaxf(out.most[j / 2], scores[i][j]);
+                most[j / 2] = fmaxf(most[j / 2], scores[i][j]);
             }
-        }
 #pragma unroll
-        for (int j = 0; j < 2; j++) out.most[j] = lane_max<4>(out.most[j]);
+        for (int j = 0; j < 2; j++) most[j] = lane_max<4>(most[j]);
         uint32_t weights[COUNT / 8][2];
 #pragma unroll
         for (int i = 0; i < COUNT / 8; i++) {
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                scores[i][j] = left > 0 ? exp2f(scores[i][j] - out.most[j / 2]) : 0.f;
-                out.sum[j / 2] += scores[i][j];
+                scores[i][j] = exp2f(scores[i][j] - most[j / 2]);
+                sum[j / 2] += scores[i][j];
             }
 #pragma unroll
             for (int j = 0; j < 2; j++) weights[i][j] = pack2<T>(scores[i][2 * j], scores[i][2 * j + 1]);
         }
+        float fading[2];
 #pragma unroll
-        for (int j = 0; j < 2; j++) out.sum[j] = lane_sum<4>(out.sum[j]);
+        for (int j = 0; j < 2; j++) {
+            fading[j] = exp2f(out.most[j] - most[j]);
+            out.sum[j] = out.sum[j] * fading[j] + lane_sum<4>(sum[j]);
+            out.most[j] = most[j];
+        }
 #pragma unroll
         for (int tile = 0; tile < WIDE / 8; tile++) {
 #pragma unroll
-            for (int j = 0; j < 4; j++) out.values[tile][j] = 0.f;
+            for (int j = 0; j < 4; j++) out.values[tile][j] *= fading[j / 2];
 #pragma unroll
             for (int i = 0; i < COUNT / 16; i++) {
                 const auto both = [&](int j) {
@@ -188,112 +197,67 @@ template <typename T> struct Positions {
     }
 };
 
-// The value that all splits of a row and head give together.
-__device__ __forceinline__ float merge_splits(const float *part, int splits, int value) {
-    float most = -INFINITY, total = 0.f, result = 0.f;
-    for (int j = 0; j < splits; j++) most = fmaxf(most, __ldcg(part + j * PART));
-    for (int j = 0; j < splits; j++) {
-        const float weight = exp2f(__ldcg(part + j * PART) - most);
-        total += weight * __ldcg(part + j * PART + 1);
-        result += weight * __ldcg(part + j * PART + 2 + value);
-    }
-    return result / total;
-}
+constexpr int CROSS_WARPS = 8;
 
-// An item is a split of an input's positions, for one head and all beams of the input, so that keys and values are read once. The
-// last split of an input to be ready adds up what all of them left in `splits` [rows, heads, most_splits, PART]. Queries come as
-// parts [query_splits, rows, heads, 64].
+// A block for each head and input, with all beams of the input, so that keys and values are read once; blocks beyond the inputs do
+// nothing. Warps take 32 positions in turn, and what they found is brought together at the end: how an input is shared out does
+// not depend on its company. Queries come as parts [splits, rows, heads, 64].
 template <typename T>
-__device__ __forceinline__ void attend_cross(const Input *inputs, const Items *items, const Parts<T> &queries, T *out, float *splits,
-                                             int *arrived, int layer, int heads, int most_splits) {
-    constexpr int WARPS = SPLIT / Positions<T>::COUNT;
-    __shared__ float stats[WARPS][MOST_BEAMS][2], values_of[WARPS][MOST_BEAMS][WIDE];
-    __shared__ __align__(16) T query_of[MOST_BEAMS][WIDE];
-    __shared__ bool is_last;
+__device__ __forceinline__ void attend_cross(const Input *inputs, const uint32_t *count, const Parts<T> &queries, T *out, int layer) {
+    constexpr int COUNT = Positions<T>::COUNT;
+    __shared__ float stats[CROSS_WARPS][MOST_BEAMS][2], values_of[CROSS_WARPS][MOST_BEAMS][WIDE];
+    __shared__ __align__(16) T query_of[MOST_BEAMS * WIDE];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, pair = lane % 4;
-    const int width = heads * WIDE, count = static_cast<int>(items->count) * heads;
-    bool has_waited = false;
-    for (int work = blockIdx.x; work < count; work += gridDim.x) {
-        const int head = work % heads;
-        const uint32_t item = items->list[work / heads];
-        const int number = static_cast<int>(item >> 16), split = static_cast<int>(item & 0xffff);
-        const Input input = inputs[number];
-        const int first = split * SPLIT + warp * Positions<T>::COUNT, beams = static_cast<int>(input.beams);
-        const int positions = static_cast<int>(input.positions), first_row = static_cast<int>(input.first_row);
-        const T *cache = reinterpret_cast<const T *>(input.cross) + head * WIDE + cross_offset(layer, 0, positions, width);
-        Positions<T> own;
-        own.fetch(cache, first, positions, width);
-        if (!has_waited) {
-            begin_next();
-            wait_for_previous();
-            has_waited = true;
-        }
-        for (int i = threadIdx.x; i < MOST_BEAMS * WIDE / 8; i += blockDim.x) {
-            const int beam = i / (WIDE / 8), eighth = i % (WIDE / 8) * 8;
-            float query[8] = {};
-            if (beam < beams) queries.load(first_row + beam, head * WIDE + eighth, query);
-            store8(&query_of[beam][eighth], query);
-        }
-        __syncthreads();
-        uint4 top[2], bottom[2];
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const T *at = query_of[row] + j * 32 + pair * 8;
-            top[j] = *reinterpret_cast<const uint4 *>(at);
-            bottom[j] = *reinterpret_cast<const uint4 *>(at + 8 * WIDE);
-        }
-        Attended found;
-        own.attend(top, bottom, positions - first, found);
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const int beam = row + j * 8;
-            if (beam >= beams) continue;
-            if (pair == 0) stats[warp][beam][0] = found.most[j], stats[warp][beam][1] = found.sum[j];
-#pragma unroll
-            for (int tile = 0; tile < WIDE / 8; tile++)
-#pragma unroll
-                for (int k = 0; k < 2; k++) values_of[warp][beam][(pair * 2 + k) * 8 + tile] = found.values[tile][2 * j + k];
-        }
-        __syncthreads();
-        for (int i = threadIdx.x; i < beams * WIDE; i += blockDim.x) {
-            const int beam = i / WIDE, value = i % WIDE;
-            float most = -INFINITY, total = 0.f, result = 0.f;
-#pragma unroll
-            for (int j = 0; j < WARPS; j++) most = fmaxf(most, stats[j][beam][0]);
-#pragma unroll
-            for (int j = 0; j < WARPS; j++) {
-                const float weight = exp2f(stats[j][beam][0] - most);
-                total += weight * stats[j][beam][1];
-                result += weight * values_of[j][beam][value];
-            }
-            if (input.splits == 1) {
-                out[static_cast<size_t>(first_row + beam) * width + head * WIDE + value] = from_float<T>(result / total);
-            } else {
-                float *part = splits + ((static_cast<size_t>(first_row + beam) * heads + head) * most_splits + split) * PART;
-                part[2 + value] = result;
-                if (value == 0) part[0] = most, part[1] = total;
-            }
-        }
-        if (input.splits > 1) {
-            __threadfence();
-            __syncthreads();
-            int *arrivals = arrived + number * heads + head;
-            if (threadIdx.x == 0) is_last = atomicAdd(arrivals, 1) == static_cast<int>(input.splits) - 1;
-            __syncthreads();
-            if (is_last) {
-                __threadfence();
-                if (threadIdx.x == 0) *arrivals = 0; // for the next layer
-                for (int i = threadIdx.x; i < beams * WIDE; i += blockDim.x) {
-                    const int target = first_row + i / WIDE, value = i % WIDE;
-                    const float *part = splits + (static_cast<size_t>(target) * heads + head) * most_splits * PART;
-                    out[static_cast<size_t>(target) * width + head * WIDE + value] =
-                        from_float<T>(merge_splits(part, static_cast<int>(input.splits), value));
-                }
-            }
-        }
-        __syncthreads(); // what is shared is written again
+    const int head = blockIdx.x, width = gridDim.x * WIDE;
+    begin_next();
+    if (blockIdx.y >= *count) {
+        wait_for_previous();
+        return;
     }
-    if (!has_waited) wait_for_previous();
+    const Input input = inputs[blockIdx.y];
+    const int beams = static_cast<int>(input.beams), positions = static_cast<int>(input.positions);
+    const size_t first_row = input.first_row;
+    const T *cache = reinterpret_cast<const T *>(input.cross) + head * WIDE + cross_offset(layer, 0, positions, width);
+    Positions<T> own;
+    own.fetch(cache, warp * COUNT, positions, width);
+    wait_for_previous();
+    for (int i = threadIdx.x; i < MOST_BEAMS * WIDE / 8; i += blockDim.x) {
+        const int beam = i / (WIDE / 8), eighth = i % (WIDE / 8) * 8;
+        float query[8] = {};
+        if (beam < beams) queries.load(first_row + beam, head * WIDE + eighth, query);
+        store8(query_of + beam * WIDE + eighth, query);
+    }
+    __syncthreads();
+    Attended found = {};
+    found.most[0] = found.most[1] = -INFINITY;
+    for (int first = warp * COUNT; first < positions; first += CROSS_WARPS * COUNT) {
+        own.attend(query_of, positions - first, found);
+        if (first + CROSS_WARPS * COUNT < positions) own.fetch(cache, first + CROSS_WARPS * COUNT, positions, width);
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        const int beam = row + j * 8;
+        if (beam >= beams) continue;
+        if (pair == 0) stats[warp][beam][0] = found.most[j], stats[warp][beam][1] = found.sum[j];
+#pragma unroll
+        for (int tile = 0; tile < WIDE / 8; tile++)
+#pragma unroll
+            for (int k = 0; k < 2; k++) values_of[warp][beam][(pair * 2 + k) * 8 + tile] = found.values[tile][2 * j + k];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < beams * WIDE; i += blockDim.x) {
+        const int beam = i / WIDE, value = i % WIDE;
+        float most = -INFINITY, total = 0.f, result = 0.f;
+#pragma unroll
+        for (int j = 0; j < CROSS_WARPS; j++) most = fmaxf(most, stats[j][beam][0]);
+#pragma unroll
+        for (int j = 0; j < CROSS_WARPS; j++) {
+            const float weight = exp2f(stats[j][beam][0] - most);
+            total += weight * stats[j][beam][1];
+            result += weight * values_of[j][beam][value];
+        }
+        out[(first_row + beam) * width + head * WIDE + value] = from_float<T>(result / total);
+    }
 }
 
 #define STEP_ATTENTION(SUFFIX, TYPE)                                                                                   \
@@ -302,11 +266,12 @@ __device__ __forceinline__ void attend_cross(const Input *inputs, const Items *i
         TYPE *out, int splits, int layer, int heads) {                                                                 \
         attend_own(description, rows, inputs, parts, bias, out, splits, layer, heads);                                 \
     }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(128, 4) step_cross_##SUFFIX(                                          \
-        const Input *inputs, const Items *items, const float *parts, const TYPE *bias, TYPE *out, float *splits,       \
-        int *arrived, int rows, int query_splits, int layer, int heads, int most_splits) {                             \
-        const Parts<TYPE> queries{parts, bias, query_splits, static_cast<size_t>(rows), static_cast<size_t>(heads * WIDE)}; \
-        attend_cross(inputs, items, queries, out, splits, arrived, layer, heads, most_splits);                         \
+    extern "C" __global__ void __launch_bounds__(32 * CROSS_WARPS, 2) step_cross_##SUFFIX(                             \
+        const Input *inputs, const uint32_t *count, const float *parts, const TYPE *bias, TYPE *out, int rows,         \
+        int splits, int layer) {                                                                                       \
+        const size_t width = gridDim.x * WIDE;                                                                         \
+        const Parts<TYPE> queries{parts, bias, splits, static_cast<size_t>(rows), width};                              \
+        attend_cross(inputs, count, queries, out, layer);                                                              \
     }
 FOR_HALVES(STEP_ATTENTION)
 

@@ -219,27 +219,31 @@ FOR_HALVES(GELUS)
 
 // ---- products of any sizes ---------------------------------------------------------------------------------------------------------
 
-// y = x wᵀ + bias, then GELU if wanted: a warp for each value.
+// y = x wᵀ + bias, then GELU if wanted: a warp for each value. x [rows, inner]; the rows of w are `pitch` values apart, because
+// weights are filled up with zeros; those of y `stride` values.
 template <typename T, typename Out>
-__device__ void multiply_any(const T *x, const T *w, const T *bias, Out *y, int outer, int inner, int stride, int is_gelu) {
+__device__ void multiply_any(const T *x, const T *w, const T *bias, Out *y, int outer, int inner, int pitch, int stride,
+                             int is_gelu) {
     begin_next();
     wait_for_previous();
     const int column = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, row = blockIdx.y, lane = threadIdx.x % 32;
     if (column >= outer) return;
     float sum = 0.f;
     for (int i = lane; i < inner; i += 32)
-        sum += to_float(x[static_cast<size_t>(row) * inner + i]) * to_float(w[static_cast<size_t>(column) * inner + i]);
+        sum += to_float(x[static_cast<size_t>(row) * inner + i]) * to_float(w[static_cast<size_t>(column) * pitch + i]);
     sum = lane_sum<32>(sum) + (bias ? to_float(bias[column]) : 0.f);
     if (lane == 0) y[static_cast<size_t>(row) * stride + column] = from_float<Out>(is_gelu ? gelu(sum) : sum);
 }
 
 #define MULTIPLY_ANY(SUFFIX, TYPE)                                                                                     \
     extern "C" __global__ void __launch_bounds__(256) step_multiply_any_##SUFFIX(                                      \
-        const TYPE *x, const TYPE *w, const TYPE *bias, TYPE *y, int outer, int inner, int stride, int is_gelu) {      \
-        multiply_any(x, w, bias, y, outer, inner, stride, is_gelu);                                                    \
+        const TYPE *x, const TYPE *w, const TYPE *bias, TYPE *y, int outer, int inner, int pitch, int stride,          \
+        int is_gelu) {                                                                                                 \
+        multiply_any(x, w, bias, y, outer, inner, pitch, stride, is_gelu);                                             \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256) step_logits_any_##SUFFIX(                                        \
-        const TYPE *x, const TYPE *w, const TYPE *bias, float *y, int outer, int inner, int stride, int is_gelu) {     \
-        multiply_any(x, w, bias, y, outer, inner, stride, is_gelu);                                                    \
+        const TYPE *x, const TYPE *w, const TYPE *bias, float *y, int outer, int inner, int pitch, int stride,         \
+        int is_gelu) {                                                                                                 \
+        multiply_any(x, w, bias, y, outer, inner, pitch, stride, is_gelu);                                             \
     }
 FOR_FLOATS(MULTIPLY_ANY)

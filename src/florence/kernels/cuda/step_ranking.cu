@@ -11,8 +11,8 @@ constexpr int WORDS = 16;              // tokens of a warp
 constexpr int LOGIT_WARPS = 13;        // so that 132 processors share the usual vocabulary in two rounds, almost evenly
 
 // logits [rows, stride] = x tableᵀ + bias, in f32, and the greatest logit with the sum of exponentials of each block's tokens:
-// sums [rows, blocks]. Each warp has sixteen tokens of its own and the whole inner axis, a multiple of SLICE; x comes through
-// shared memory, the table straight into registers.
+// sums [rows, blocks]. Each warp has sixteen tokens of its own and the whole inner axis, a multiple of two SLICEs; x comes
+// through shared memory, the table straight into registers.
 template <typename T, int TILES>
 __device__ __forceinline__ void multiply_table(const T *x, const T *table, const T *bias, float *logits, float2 *sums, int tokens,
                                                int inner, int stride) {
@@ -35,44 +35,46 @@ __device__ __forceinline__ void multiply_table(const T *x, const T *table, const
         }
         commit_copies();
     };
-    uint4 next[STEPS][COLUMNS];
-    const auto fetch = [&](int slice) {
+    // Of the table two slices are under way at any time: what a product has used is fetched again at once.
+    uint4 ring[2][STEPS][COLUMNS];
+    const auto fetch = [&](int slice, int step, uint4(&to)[COLUMNS]) {
 #pragma unroll
-        for (int step = 0; step < STEPS; step++)
-#pragma unroll
-            for (int i = 0; i < COLUMNS; i++) next[step][i] = load_streamed(weights[i] + slice * SLICE + step * 32);
+        for (int i = 0; i < COLUMNS; i++) to[i] = load_streamed(weights[i] + slice * SLICE + step * 32);
     };
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) fetch(half, step, ring[half][step]);
     float sum[TILES][COLUMNS][4] = {};
     const int slices_in_all = inner / SLICE;
-    fetch(0);
     begin_next();
     wait_for_previous();
     copy(0);
-    for (int slice = 0; slice < slices_in_all; slice++) {
-        uint4 right[STEPS][COLUMNS];
+    for (int pair_of_slices = 0; pair_of_slices < slices_in_all; pair_of_slices += 2) {
 #pragma unroll
-        for (int step = 0; step < STEPS; step++)
-#pragma unroll
-            for (int i = 0; i < COLUMNS; i++) right[step][i] = next[step][i];
-        if (slice + 1 < slices_in_all) {
-            fetch(slice + 1);
-            copy(slice + 1);
-            wait_for_copies<1>();
-        } else {
-            wait_for_copies<0>();
-        }
-        __syncthreads();
-#pragma unroll
-        for (int step = 0; step < STEPS; step++)
-#pragma unroll
-            for (int tile = 0; tile < TILES; tile++) {
-                const T *at = slices[slice % 2] + (tile * 16 + row) * SLICE_ROW + step * 32 + pair * 8;
-                const uint4 top = *reinterpret_cast<const uint4 *>(at);
-                const uint4 bottom = *reinterpret_cast<const uint4 *>(at + 8 * SLICE_ROW);
-#pragma unroll
-                for (int i = 0; i < COLUMNS; i++) multiply_add_32<T>(sum[tile][i], top, bottom, right[step][i]);
+        for (int half = 0; half < 2; half++) {
+            const int slice = pair_of_slices + half;
+            if (slice + 1 < slices_in_all) {
+                copy(slice + 1);
+                wait_for_copies<1>();
+            } else {
+                wait_for_copies<0>();
             }
-        __syncthreads();
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < STEPS; step++) {
+#pragma unroll
+                for (int tile = 0; tile < TILES; tile++) {
+                    const T *at = slices[half] + (tile * 16 + row) * SLICE_ROW + step * 32 + pair * 8;
+                    const uint4 top = *reinterpret_cast<const uint4 *>(at);
+                    const uint4 bottom = *reinterpret_cast<const uint4 *>(at + 8 * SLICE_ROW);
+#pragma unroll
+                    for (int i = 0; i < COLUMNS; i++) multiply_add_32<T>(sum[tile][i], top, bottom, ring[half][step][i]);
+                }
+                if (slice + 2 < slices_in_all) fetch(slice + 2, step, ring[half][step]);
+            }
+            __syncthreads();
+        }
     }
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++)
@@ -126,7 +128,8 @@ FOR_HALVES(ALL_LOGITS)
 // ---- selection -------------------------------------------------------------------------------------------------------------------
 
 constexpr int VALUES = 16, CHUNK = 256 * VALUES; // logits of a thread and of a block
-constexpr int MOST_CANDIDATES = 1024;            // of all of a row's chunks together
+constexpr int MOST_CHUNKS = 1024;                // of a row
+constexpr int PIECE = 224;                       // logits that a warp looks at together
 constexpr int WARPS = 8;
 
 using Key = unsigned long long;
@@ -206,77 +209,70 @@ __device__ __forceinline__ float2 normaliser(const float2 *sums, int count, floa
     return make_float2(most, logf(block_sum(sum, room)));
 }
 
-// The best continuations of each row. Every warp finds those of its part, every block those of a chunk; a row's last block to be
-// ready those of the row, and writes them to `taken` [rows, 1 + 2 MOST_TAKEN]: whether the logits are numbers, then token and
-// log-probability in turn.
+// The best continuations of each row, by a block for each. Of the chunks of `size` logits, whose greatest came with their sums
+// [rows, chunks], only as many are looked at as can hold what is wanted: the best of `take` chunks hold `take` tokens that are
+// no worse than any elsewhere, and each banned token can have made one chunk seem better than it is. To `taken`
+// [rows, 1 + 2 MOST_TAKEN] go whether the logits are numbers, then token and log-probability in turn.
 extern "C" __global__ void __launch_bounds__(256) select_best(const unsigned char *description, const Row *rows,
-                                                              const float *logits, const float2 *sums, Key *candidates,
-                                                              int *arrived, uint32_t *taken, int tokens, int stride,
-                                                              int sum_count) {
-    __shared__ Key all[MOST_CANDIDATES];
-    __shared__ uint32_t banned[CHUNK / 32];
+                                                              const float *logits, const float2 *sums, uint32_t *taken,
+                                                              int tokens, int stride, int size, int chunk_count) {
+    __shared__ Key chunk_keys[MOST_CHUNKS], best_of[WARPS][MOST_TAKEN];
+    __shared__ int chosen[MOST_CHUNKS];
     __shared__ float room[33];
-    __shared__ bool is_last;
-    const Row row = rows[blockIdx.y];
-    const int take = min(static_cast<int>(row.take), MOST_TAKEN), first = blockIdx.x * CHUNK, warp = threadIdx.x / 32;
-    const int lane = threadIdx.x % 32;
-    for (int i = threadIdx.x; i < CHUNK / 32; i += blockDim.x) banned[i] = 0u;
-    __syncthreads();
+    const Row row = rows[blockIdx.x];
+    const int take = min(static_cast<int>(row.take), MOST_TAKEN), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t *bans = reinterpret_cast<const uint32_t *>(description + row.bans);
-    for (int i = threadIdx.x; i < static_cast<int>(row.ban_count); i += blockDim.x) {
-        const int place = static_cast<int>(bans[i]) - first;
-        if (place >= 0 && place < CHUNK) atomicOr(&banned[place / 32], 1u << place % 32);
-    }
+    const int ban_count = static_cast<int>(row.ban_count), looked_at = min(take + ban_count, chunk_count);
+    begin_next();
     wait_for_previous();
     if (take == 0) return;
-    const float *line = logits + static_cast<size_t>(blockIdx.y) * stride;
-    float values[VALUES];
-#pragma unroll
-    for (int i = 0; i < VALUES; i++) {
-        const int token = first + i * 256 + static_cast<int>(threadIdx.x);
-        values[i] = token < tokens ? line[token] : 0.f;
-    }
-    const float2 norm = normaliser(sums + static_cast<size_t>(blockIdx.y) * sum_count, sum_count, room);
-    Key keys[VALUES];
-#pragma unroll
-    for (int i = 0; i < VALUES; i++) {
-        const int place = i * 256 + static_cast<int>(threadIdx.x), token = first + place;
-        const bool is_allowed = token < tokens && !(banned[place / 32] >> place % 32 & 1);
-        keys[i] = is_allowed ? key_of(values[i] - norm.x - norm.y + row.score, token) : 0;
-    }
-    take_best(keys, take, all + warp * MOST_TAKEN);
+    const float *line = logits + static_cast<size_t>(blockIdx.x) * stride;
+    const float2 *sums_of = sums + static_cast<size_t>(blockIdx.x) * chunk_count;
+    const float2 norm = normaliser(sums_of, chunk_count, room);
+    // By what is compared in the end, so that scores which rounding made equal are equal here, too.
+    const auto score_of = [&](float logit) { return logit - norm.x - norm.y + row.score; };
+    for (int i = threadIdx.x; i < chunk_count; i += blockDim.x) chunk_keys[i] = key_of(score_of(sums_of[i].x), i);
+    if (lane < MOST_TAKEN) best_of[warp][lane] = 0;
     __syncthreads();
-    Key *found = candidates + static_cast<size_t>(blockIdx.y) * gridDim.x * MOST_TAKEN;
-    if (warp == 0) {
-        Key few[WARPS];
-#pragma unroll
-        for (int i = 0; i < WARPS; i++) few[i] = lane < take ? all[i * MOST_TAKEN + lane] : 0;
-        take_best(few, take, found + blockIdx.x * MOST_TAKEN);
-        __threadfence();
-        __syncwarp();
-        if (lane == 0) is_last = atomicAdd(arrived + blockIdx.y, 1) == static_cast<int>(gridDim.x) - 1;
+    for (int i = threadIdx.x; i < chunk_count; i += blockDim.x) {
+        int better = 0;
+        for (int j = 0; j < chunk_count; j++) better += chunk_keys[j] > chunk_keys[i];
+        if (better < looked_at) chosen[better] = i;
     }
     __syncthreads();
-    if (!is_last) return;
-    __threadfence();
-    if (threadIdx.x == 0) arrived[blockIdx.y] = 0; // for the next step
-    const int count = min(static_cast<int>(gridDim.x) * take, MOST_CANDIDATES);
-    for (int i = threadIdx.x; i < MOST_CANDIDATES; i += blockDim.x)
-        all[i] = i < count ? __ldcg(found + i / take * MOST_TAKEN + i % take) : 0;
-    __syncthreads();
-    if (warp != 0) return;
-    uint32_t *target = taken + static_cast<size_t>(blockIdx.y) * (1 + 2 * MOST_TAKEN);
-    if (lane == 0) target[0] = isfinite(norm.x) && isfinite(norm.y);
-    for (int round = 0; round < take; round++) {
-        Key best = 0;
-        for (int i = lane; i < count; i += 32) best = all[i] > best ? all[i] : best;
-        const Key winner = warp_max(best);
-        for (int i = lane; i < count; i += 32)
-            if (all[i] == winner) all[i] = 0;
-        if (lane == 0) {
-            const uint32_t token = winner == 0 ? 0xffffffffu : 0xffffffffu - static_cast<uint32_t>(winner);
-            target[1 + 2 * round] = token;
-            target[2 + 2 * round] = winner == 0 ? 0 : __float_as_uint(line[token] - norm.x - norm.y);
+    const int pieces = chunks(size, PIECE);
+    for (int i = warp; i < looked_at * pieces; i += WARPS) {
+        const int first = chosen[i / pieces] * size + i % pieces * PIECE;
+        const int end = min(min(first + PIECE, chosen[i / pieces] * size + size), tokens);
+        uint32_t banned = 0; // a bit for each of the lane's tokens
+        for (int j = 0; j < ban_count; j++) {
+            const int place = static_cast<int>(bans[j]) - first;
+            if (place >= 0 && place < PIECE && place % 32 == lane) banned |= 1u << place / 32;
         }
+        Key keys[PIECE / 32 + 1];
+#pragma unroll
+        for (int j = 0; j < PIECE / 32; j++) {
+            const int token = first + j * 32 + lane;
+            keys[j] = token < end && !(banned >> j & 1) ? key_of(score_of(line[token]), token) : 0;
+        }
+        keys[PIECE / 32] = best_of[warp][lane];
+        __syncwarp();
+        take_best(keys, take, best_of[warp]);
+        __syncwarp();
     }
+    __syncthreads();
+    uint32_t *target = taken + static_cast<size_t>(blockIdx.x) * (1 + 2 * MOST_TAKEN);
+    if (threadIdx.x == 0) target[0] = isfinite(norm.x) && isfinite(norm.y);
+    const Key own = best_of[warp][lane];
+    int better = 0;
+    for (int i = 0; i < WARPS; i++)
+        for (int j = 0; j < take; j++) {
+            const Key other = best_of[i][j];
+            // Of places that hold nothing, the first are taken.
+            better += other > own || (other == own && i * MOST_TAKEN + j < static_cast<int>(threadIdx.x));
+        }
+    if (lane >= take || better >= take) return;
+    const uint32_t token = own == 0 ? 0xffffffffu : 0xffffffffu - static_cast<uint32_t>(own);
+    target[1 + 2 * better] = token;
+    target[2 + 2 * better] = own == 0 ? 0 : __float_as_uint(line[token] - norm.x - norm.y);
 }

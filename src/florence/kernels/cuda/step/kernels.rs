@@ -15,13 +15,13 @@ const SPLIT_INNER: usize = super::QUICK_INNER;
 const SPLIT_OUTER: u32 = 64;
 /// Columns of a block of the products with GELU.
 const GELU_OUTER: usize = 24;
+/// Threads of a block of the attention to the input.
+const CROSS_THREADS: u32 = 256;
 /// Threads of a block of the logits.
 const LOGIT_THREADS: u32 = 416;
 /// Rows of a tile, and tiles of a block at most.
 const TILE: usize = 16;
 const MOST_TILES: usize = 4;
-/// Blocks of the attention to inputs for each multiprocessor at most.
-const CROSS_BLOCKS: u32 = 8;
 
 /// All that the kernels of a step need.
 pub struct Kernels<'a> {
@@ -32,9 +32,10 @@ pub struct Kernels<'a> {
     rows: usize,
 }
 
-/// Operands of a product: where its input, output and weights lie.
+/// Operands of a product: where its input, of so many columns, its output and weights lie.
 struct Product<'a> {
     from: u64,
+    inner: usize,
     to: u64,
     by: &'a Weighted,
     is_gelu: bool,
@@ -76,7 +77,8 @@ impl<'a> Kernels<'a> {
 
     fn layer(&self, stream: &CudaStream, index: i32, layer: &LayerWeights) -> Result<()> {
         let places = &self.buffers.places;
-        let product = |from, to, by| Product { from, to, by, is_gelu: false };
+        let inner = self.sizes.width;
+        let product = |from, to, by| Product { from, inner, to, by, is_gelu: false };
         self.multiply(stream, product(places.hidden, places.qkv, &layer.qkv))?;
         self.attend_own(stream, index, layer)?;
         self.multiply(stream, product(places.attended, places.projected, &layer.own_out))?;
@@ -86,7 +88,8 @@ impl<'a> Kernels<'a> {
         self.multiply(stream, product(places.attended, places.projected, &layer.cross_out))?;
         self.norm(stream, &layer.cross_out, &layer.cross_norm)?;
         self.multiply(stream, Product { is_gelu: true, ..product(places.hidden, places.inner, &layer.fc1) })?;
-        self.multiply(stream, product(places.inner, places.projected, &layer.fc2))?;
+        let inner = self.sizes.hidden;
+        self.multiply(stream, Product { inner, ..product(places.inner, places.projected, &layer.fc2) })?;
         self.norm(stream, &layer.fc2, &layer.norm)
     }
 
@@ -109,15 +112,17 @@ impl<'a> Kernels<'a> {
     /// A product; the quick ones without GELU leave their parts behind instead, without the bias.
     fn multiply(&self, stream: &CudaStream, product: Product<'_>) -> Result<()> {
         let Sizes { dtype, is_quick, .. } = self.sizes;
-        let (outer, inner) = product.by.weight.dims2()?;
+        // Weights may have been filled up with zeros, which the input has not.
+        let (outer, pitch) = product.by.weight.dims2()?;
+        let inner = product.inner;
         let (weight, bias) = both(product.by)?;
         let (from, to, is_gelu) = (product.from, product.to, i32::from(product.is_gelu));
-        let [outer_int, inner_int] = [int(outer)?, int(inner)?];
+        let [outer_int, inner_int, pitch] = [int(outer)?, int(inner)?, int(pitch)?];
         let (tiles, steps) = (self.tiles(), inner / SPLIT_INNER);
         let row_blocks = (self.rows / (tiles * TILE)) as u32;
         if !is_quick {
             let (name, grid) = (kernel("step_multiply_any", dtype)?, (outer.div_ceil(8) as u32, self.rows as u32, 1));
-            launch!(self.gpu => early stream, name, grid, 256, from, weight, bias, to, outer_int, inner_int, outer_int, is_gelu);
+            launch!(self.gpu => early stream, name, grid, 256, from, weight, bias, to, outer_int, inner_int, pitch, outer_int, is_gelu);
         } else if product.is_gelu {
             let name = kernel(&format!("step_gelu_{tiles}_{steps}"), dtype)?;
             let grid = (outer.div_ceil(GELU_OUTER) as u32, row_blocks, 1);
@@ -139,14 +144,14 @@ impl<'a> Kernels<'a> {
         if is_quick {
             let tiles = self.tiles();
             let name = kernel(&format!("step_logits_{tiles}"), dtype)?;
-            let grid = ((self.rows / (tiles * TILE)) as u32, self.buffers.sums as u32, 1);
+            let grid = ((self.rows / (tiles * TILE)) as u32, self.sizes.chunks() as u32, 1);
             launch!(self.gpu => early stream, name, grid, LOGIT_THREADS, from, table, bias, to, sums, tokens, inner, stride);
         } else {
             let name = kernel("step_logits_any", dtype)?;
             let grid = (vocabulary.div_ceil(8) as u32, self.rows as u32, 1);
-            launch!(self.gpu => early stream, name, grid, 256, from, table, bias, to, tokens, inner, stride, 0i32);
+            launch!(self.gpu => early stream, name, grid, 256, from, table, bias, to, tokens, inner, inner, stride, 0i32);
             let (name, rows) = ("select_sums", self.buffers.places.description);
-            let grid = (self.buffers.chunks as u32, self.rows as u32, 1);
+            let grid = (self.sizes.chunks() as u32, self.rows as u32, 1);
             launch!(self.gpu => early stream, name, grid, 256, rows, to, sums, tokens, stride);
         }
         Ok(())
@@ -173,21 +178,19 @@ impl<'a> Kernels<'a> {
     }
 
     fn attend_cross(&self, stream: &CudaStream, index: i32, layer: &LayerWeights) -> Result<()> {
-        let Sizes { width, heads, dtype, splits, is_quick, .. } = self.sizes;
+        let Sizes { width, heads, dtype, is_quick, .. } = self.sizes;
         let (places, layout) = (&self.buffers.places, self.buffers.layout);
         let inputs = places.description + layout.inputs() as u64;
         let (to, heads_int) = (places.attended, int(heads)?);
         if is_quick {
-            let name = kernel("step_cross", dtype)?;
-            let most = u32::try_from(self.rows * heads * splits).unwrap_or(u32::MAX);
-            let grid = (most.min(self.gpu.processors * CROSS_BLOCKS), 1, 1);
-            let items = places.description + layout.items() as u64;
-            let (parts, bias, room, arrived) =
-                (places.parts, address(&layer.query.bias)?, places.splits, places.arrived_splits);
-            let [rows, query_splits, splits] = [int(self.rows)?, splits_of(&layer.query)?, int(splits)?];
+            // There are as many inputs as rows at most; blocks beyond those that there are end at once.
+            let (name, grid) = (kernel("step_cross", dtype)?, (heads as u32, self.rows as u32, 1));
+            let count = places.description + layout.count() as u64;
+            let (parts, bias) = (places.parts, address(&layer.query.bias)?);
+            let [rows, splits] = [int(self.rows)?, splits_of(&layer.query)?];
             launch!(
-                self.gpu => early stream, name, grid, 128,
-                inputs, items, parts, bias, to, room, arrived, rows, query_splits, index, heads_int, splits
+                self.gpu => early stream, name, grid, CROSS_THREADS,
+                inputs, count, parts, bias, to, rows, splits, index
             );
         } else {
             let (name, rows, query) = (kernel("step_cross_any", dtype)?, places.description, places.query);
@@ -200,13 +203,12 @@ impl<'a> Kernels<'a> {
     fn select(&self, stream: &CudaStream) -> Result<()> {
         let places = &self.buffers.places;
         let (description, rows, logits, sums) = (places.description, places.description, places.logits, places.sums);
-        let (candidates, arrived, taken) = (places.candidates, places.arrived_chunks, places.taken);
-        let count = if self.sizes.is_quick { self.buffers.sums } else { self.buffers.chunks };
-        let [tokens, stride, count] = [int(self.sizes.vocabulary)?, int(self.buffers.stride)?, int(count)?];
-        let (name, grid) = ("select_best", (self.buffers.chunks as u32, self.rows as u32, 1));
+        let [tokens, stride] = [int(self.sizes.vocabulary)?, int(self.buffers.stride)?];
+        let [size, chunks] = [int(self.sizes.chunk())?, int(self.sizes.chunks())?];
+        let (name, grid, taken) = ("select_best", (self.rows as u32, 1, 1), places.taken);
         launch!(
             self.gpu => early stream, name, grid, 256,
-            description, rows, logits, sums, candidates, arrived, taken, tokens, stride, count
+            description, rows, logits, sums, taken, tokens, stride, size, chunks
         );
         Ok(())
     }
