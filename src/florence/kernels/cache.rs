@@ -112,7 +112,7 @@ impl DecoderCache {
     /// # Errors
     /// A parent that is no beam.
     pub fn reorder(&mut self, parents: &[usize]) -> Result<()> {
-        if parents.iter().enumerate().all(|(beam, parent)| beam == *parent) {
+        if parents.iter().copied().eq(0..self.beams()) {
             return Ok(());
         }
         let of = |parent: &usize| self.ancestry.get(*parent).cloned();

@@ -209,7 +209,6 @@ unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, width: usize) -> f32 {
 
 /// Adds the weighted values of up to [`POSITIONS`] positions to a row.
 #[inline(always)]
-#[allow(clippy::indexing_slicing, reason = "indices below the array's own length")]
 unsafe fn add_values<S: Simd>(
     out: *mut f32,
     (weights, count): (*const f32, usize),
@@ -221,8 +220,8 @@ unsafe fn add_values<S: Simd>(
         for start in (0..width).step_by(S::LANES) {
             let left = width - start;
             let mut sum = S::load_up_to(out.add(start), left);
-            for position in 0..count {
-                let value = S::load_up_to(values[position].add(start), left);
+            for (position, value) in values.iter().enumerate().take(count) {
+                let value = S::load_up_to(value.add(start), left);
                 sum = S::mul_add(S::splat(*weights.add(position)), value, sum);
             }
             S::store_up_to(out.add(start), sum, left);

@@ -168,7 +168,6 @@ impl Block<'_> {
     }
 
     #[inline(always)]
-    #[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
     unsafe fn rows<S: Simd, F: Pack<S>, const ROWS: usize>(
         &self,
         place: Place<'_>,
@@ -187,10 +186,10 @@ impl Block<'_> {
                 }
             }
             let sums = multiply::<S, F, ROWS>(values, weights, steps, sums);
-            for row in 0..place.tile.rows {
-                for vector in 0..PANEL_VECTORS {
+            for (row, sums) in sums.into_iter().enumerate().take(place.tile.rows) {
+                for (vector, sum) in sums.into_iter().enumerate() {
                     let span = self.span::<S>(place.panel, vector);
-                    let value = F::value(sums[row][vector]);
+                    let value = F::value(sum);
                     let value = if place.is_last { self.finish::<S>(place, (row, vector), value) } else { value };
                     span.store(self.at(place, row, vector, S::LANES), value);
                 }

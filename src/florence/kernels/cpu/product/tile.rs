@@ -6,6 +6,10 @@ use super::packed::PANEL_VECTORS;
 /// Steps whose activations of a row lie together, so that packing them is copying.
 pub const CHUNK: usize = 16;
 
+/// Up to so many rows a product waits for memory more than it computes, so weights are fetched ahead by as many words.
+const FEW_ROWS: usize = 3;
+const PREFETCH_WORDS: usize = 1024;
+
 /// How activations and weights of one type are multiplied. A step reads a word of each output.
 pub trait Form<S: Simd> {
     /// Sums.
@@ -180,30 +184,36 @@ pub type Sums<S, F, const ROWS: usize> = [[<F as Form<S>>::Sum; PANEL_VECTORS]; 
 /// # Safety
 /// As [`Simd`]; both hold as much as `steps` says.
 #[inline(always)]
-#[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
 pub unsafe fn multiply<S: Simd, F: Form<S>, const ROWS: usize>(
     mut values: *const u32,
     mut weights: *const u32,
     mut steps: usize,
     mut sums: Sums<S, F, ROWS>,
 ) -> Sums<S, F, ROWS> {
+    // Wrapping additions are those that are not checked where everything else is.
     while steps > 0 {
         let in_chunk = steps.min(CHUNK);
-        for step in 0..in_chunk {
+        let mut step_values = values;
+        for _ in 0..in_chunk {
             // SAFETY: the caller's promise.
             unsafe {
-                let panel = [F::load(weights), F::load(weights.add(S::LANES))];
-                weights = weights.add(PANEL_VECTORS * S::LANES);
-                for row in 0..ROWS {
-                    let value = values.add((row * CHUNK + step) * F::WORDS);
-                    for vector in 0..PANEL_VECTORS {
-                        sums[row][vector] = F::step(value, panel[vector], sums[row][vector]);
+                let panel = [F::load(weights), F::load(weights.wrapping_add(S::LANES))];
+                if ROWS <= FEW_ROWS {
+                    S::prefetch(weights.wrapping_add(PREFETCH_WORDS));
+                    S::prefetch(weights.wrapping_add(PREFETCH_WORDS + S::LANES));
+                }
+                let mut value = step_values;
+                for sums in &mut sums {
+                    for (sum, weights) in sums.iter_mut().zip(panel) {
+                        *sum = F::step(value, weights, *sum);
                     }
+                    value = value.wrapping_add(CHUNK * F::WORDS);
                 }
             }
+            weights = weights.wrapping_add(PANEL_VECTORS * S::LANES);
+            step_values = step_values.wrapping_add(F::WORDS);
         }
-        // SAFETY: as above; the last chunk is padded to its full size.
-        values = unsafe { values.add(ROWS * CHUNK * F::WORDS) };
+        values = values.wrapping_add(ROWS * CHUNK * F::WORDS);
         steps -= in_chunk;
     }
     sums

@@ -64,6 +64,11 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_maskstore_ps(to, first(count), value) }
     }
     #[inline(always)]
+    fn prefetch(at: *const u32) {
+        // SAFETY: a hint, which is ignored for addresses that are nobody's.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
         // SAFETY: the feature is enabled.
         unsafe { _mm256_add_ps(a, b) }

@@ -1,12 +1,12 @@
-//! AVX-512: sixteen lanes, thirty-two registers; with the dot products of VNNI and BF16 where they are there.
+//! AVX-512: sixteen lanes, thirty-two registers; with the dot products of VNNI and BF16 where they are there and quick.
 
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 
-/// Sixteen lanes; `DOT` tells whether VNNI and BF16 may be used.
+/// Sixteen lanes; `BYTES` tells whether VNNI may be used, `PAIRS` whether BF16 may.
 #[derive(Debug, Clone, Copy)]
-pub struct Avx512<const DOT: bool = false>;
+pub struct Avx512<const BYTES: bool = false, const PAIRS: bool = false>;
 
 /// Runs a kernel with the basic instructions.
 ///
@@ -15,17 +15,27 @@ pub struct Avx512<const DOT: bool = false>;
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: the features are enabled here.
-    unsafe { kernel.run::<Avx512<false>>() }
+    unsafe { kernel.run::<Avx512<false, false>>() }
 }
 
-/// Runs a kernel with the dot products as well.
+/// Runs a kernel with the dot products of bytes as well.
+///
+/// # Safety
+/// The processor has these features.
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub unsafe fn run_bytes<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the features are enabled here.
+    unsafe { kernel.run::<Avx512<true, false>>() }
+}
+
+/// Runs a kernel with the dot products of bytes and of bf16 as well.
 ///
 /// # Safety
 /// The processor has these features.
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
-pub unsafe fn run_dot<K: Kernel>(kernel: K) -> K::Output {
+pub unsafe fn run_pairs<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: the features are enabled here.
-    unsafe { kernel.run::<Avx512<true>>() }
+    unsafe { kernel.run::<Avx512<true, true>>() }
 }
 
 #[inline(always)]
@@ -34,15 +44,15 @@ const fn first(count: usize) -> __mmask16 {
 }
 
 // SAFETY: each operation is one or two instructions that touch no more memory than it says.
-unsafe impl<const DOT: bool> Simd for Avx512<DOT> {
+unsafe impl<const BYTES: bool, const PAIRS: bool> Simd for Avx512<BYTES, PAIRS> {
     type F32 = __m512;
     type I32 = __m512i;
     /// Words of bytes; or bytes 0 and 2, and bytes 1 and 3, of each lane as 16-bit values.
     type Bytes = (__m512i, __m512i);
     const LANES: usize = 16;
     const TILE_ROWS: usize = 12;
-    const HAS_BF16_DOT: bool = DOT;
-    const HAS_BYTE_DOT: bool = DOT;
+    const HAS_BF16_DOT: bool = PAIRS;
+    const HAS_BYTE_DOT: bool = BYTES;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -68,6 +78,11 @@ unsafe impl<const DOT: bool> Simd for Avx512<DOT> {
     unsafe fn store_first(to: *mut f32, value: __m512, count: usize) {
         // SAFETY: masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
+    }
+    #[inline(always)]
+    fn prefetch(at: *const u32) {
+        // SAFETY: a hint, which is ignored for addresses that are nobody's.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
@@ -153,7 +168,7 @@ unsafe impl<const DOT: bool> Simd for Avx512<DOT> {
     unsafe fn dot_bf16(pair: u32, words: __m512, c: __m512) -> __m512 {
         // SAFETY: all bit patterns are pairs of bf16, and the instruction is there where it is used.
         unsafe {
-            if DOT {
+            if PAIRS {
                 let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(pair.cast_signed()));
                 return _mm512_dpbf16_ps(c, pair, std::mem::transmute::<__m512, __m512bh>(words));
             }
@@ -179,7 +194,7 @@ unsafe impl<const DOT: bool> Simd for Avx512<DOT> {
         // SAFETY: the caller vouches for sixteen words.
         unsafe {
             let bytes = _mm512_loadu_si512(from.cast());
-            if DOT {
+            if BYTES {
                 return (bytes, bytes);
             }
             (_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(bytes)), _mm512_srai_epi16::<8>(bytes))
@@ -190,7 +205,7 @@ unsafe impl<const DOT: bool> Simd for Avx512<DOT> {
         // SAFETY: the caller vouches for the words.
         unsafe {
             let first = _mm512_set1_epi32((*values).cast_signed());
-            if DOT {
+            if BYTES {
                 return _mm512_dpbusd_epi32(c, first, even);
             }
             let second = _mm512_set1_epi32((*values.add(1)).cast_signed());

@@ -7,7 +7,7 @@ use super::Simd;
 /// The parts of ln 2 that are taken away one after the other, so that nothing is lost.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// Coefficients of the polynomial for `exp` on half an octave around 0 (Cephes), highest power first.
-const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 /// Below this `exp` is 0 as far as sums with ones can tell; above its negative it would overflow.
 const EXP_RANGE: f32 = 87.;
 
