@@ -459,10 +459,10 @@ class Input(ctypes.Structure):
 class Description:
     """Rows of inputs (length, beams, positions) with random caches, as step/plan.rs lays them out."""
 
-    def __init__(self, inputs, heads, width, dtype, layers=2, rows_in_all=None):
+    def __init__(self, inputs, heads, width, dtype, layers=2, tokens=None, take=0):
         self.inputs, self.heads, self.width, self.layers = inputs, heads, width, layers
         used = sum(beams for _, beams, _ in inputs)
-        self.rows = rows_in_all or blocks(used, 16) * 16
+        self.rows, tokens = blocks(used, 16) * 16, tokens or [0] * used
         rows, places, tail = [], [], b""
         start = 48 * self.rows + 48 * self.rows + 16
         self.own, self.cross, self.ancestry = [], [], []
@@ -474,7 +474,7 @@ class Description:
             for beam in range(beams):
                 ancestors = torch.randint(0, beams, (length,)).tolist()
                 self.ancestry.append(ancestors)
-                rows.append(Row(0, length, number, beam, 0.0, 0, 0, 0, start + len(tail), 0, 0, 0))
+                rows.append(Row(tokens[len(rows)], length, number, beam, 0.0, take, 0, 0, start + len(tail)))
                 tail += bytes(ancestors) + b"\0" * (-length % 4)
         rows += [Row(0, 0, -1) for _ in range(self.rows - used)]
         places += [Input() for _ in range(self.rows - len(places))]
@@ -560,6 +560,16 @@ def run_cross(k, d, q, out, dtype, fast, layer=1):
         k(f"step_cross_any_{SUFFIX[dtype]}", (d.heads, d.rows), 32, rows, inputs, q, out, layer, d.heads, d.width)
 
 
+def cross_reference(d, queries, layer):
+    out, row = [], 0
+    for number, (_, beams, _) in enumerate(d.inputs):
+        keys, values = d.cross[number][layer].double().permute(1, 2, 0, 3)
+        of_input = queries[row : row + beams].double().reshape(beams, d.heads, d.width).transpose(0, 1)
+        out.append(attend(of_input, keys, values, d.width**-0.5).transpose(0, 1).reshape(beams, -1))
+        row += beams
+    return torch.cat(out)
+
+
 def check_cross(k):
     mixed = [(0, 3, 1), (0, 1, 127), (0, 5, 128), (0, 16, 129), (0, 2, 600), (0, 9, 1000)]
     cases = [(HALVES, mixed, 2, 64, True), (HALVES, [(0, 3, 597)] * (1 if options.quick else 16), 12, 64, True), (FLOATS, mixed[:3], 3, 12, False)]
@@ -568,14 +578,9 @@ def check_cross(k):
             d = Description(inputs, heads, width, dtype)
             q, out = rand(d.rows, heads * width, dtype=dtype), unwritten(d.rows, heads * width, dtype=dtype)
             part, bias, exact = split_up(q, 3, dtype)
-            ref, row = [], 0
-            for number, (_, beams, positions) in enumerate(inputs):
-                keys, values = d.cross[number][1].double().permute(1, 2, 0, 3)
-                queries = (exact if fast else q)[row : row + beams].double().reshape(beams, heads, width).transpose(0, 1)
-                ref.append(attend(queries, keys, values, width**-0.5).transpose(0, 1).reshape(beams, -1))
-                row += beams
+            ref = cross_reference(d, exact if fast else q, 1)
             run_cross(k, d, (part, bias) if fast else q, out, dtype, fast)
-            compare(f"cross {dtype} {len(inputs)} {heads}x{width}", out[: d.used], torch.cat(ref), dtype)
+            compare(f"cross {dtype} {len(inputs)} {heads}x{width}", out[: d.used], ref, dtype)
     if not options.quick:
         for count in (1, 16):
             d = Description([(0, 3, 597)] * count, 12, 64, torch.float16, layers=6)
@@ -752,6 +757,87 @@ def check_embed(k):
         expect(f"embed {dtype} nobody", bool((out[2] == 0).all()))
 
 
+class SmallModel:
+    """A decoder whose sizes no quick kernel knows, and no multiple of eight, so that its weights are filled up with zeros."""
+
+    WIDTH, HEADS, HIDDEN, TOKENS, LAYERS, OFFSET = 20, 2, 28, 1408, 3, 2
+
+    def __init__(self):
+        width, hidden = self.WIDTH, self.HIDDEN
+        self.tokens, self.logits_bias = self.weight(self.TOKENS, width, 1.0), rand(self.TOKENS, dtype=torch.float32)
+        self.positions, self.norm = self.weight(282, width, 1.0), self.norm_weights()
+        self.layers = [
+            {
+                **{name: (self.weight(width, width), rand(width, dtype=torch.float32)) for name in ("own_out", "query", "cross_out")},
+                **{name: self.norm_weights() for name in ("own_norm", "cross_norm", "last_norm")},
+                "qkv": (self.weight(3 * width, width), rand(3 * width, dtype=torch.float32)),
+                "fc1": (self.weight(hidden, width), rand(hidden, dtype=torch.float32)),
+                "fc2": (self.weight(width, hidden), rand(width, dtype=torch.float32)),
+            }
+            for _ in range(self.LAYERS)
+        ]
+
+    def weight(self, outer, inner, scale=None):
+        return rand(outer, inner, dtype=torch.float32, scale=scale or inner**-0.5)
+
+    def norm_weights(self):
+        return 1 + rand(self.WIDTH, dtype=torch.float32, scale=0.1), rand(self.WIDTH, dtype=torch.float32, scale=0.1)
+
+    def expect(self, d, tokens):
+        """The logits of each row, in f64."""
+        product = lambda x, by: x @ by[0].double().t() + by[1].double()
+        norm = lambda x, by: F.layer_norm(x, (self.WIDTH,), by[0].double(), by[1].double(), 1e-5)
+        places = [length + self.OFFSET for length, beams, _ in d.inputs for _ in range(beams)]
+        x = norm(self.tokens[tokens].double() + self.positions[places].double(), self.norm)
+        for index, layer in enumerate(self.layers):
+            x = norm(x + product(own_reference(d, product(x, layer["qkv"]), index), layer["own_out"]), layer["own_norm"])
+            x = norm(x + product(cross_reference(d, product(x, layer["query"]), index), layer["cross_out"]), layer["cross_norm"])
+            x = norm(x + product(F.gelu(product(x, layer["fc1"])), layer["fc2"]), layer["last_norm"])
+        return x @ self.tokens.double().t() + self.logits_bias.double()
+
+    def step(self, k, d):
+        """What step/kernels.rs launches: the logits, and the best tokens."""
+        width, rows, (at_rows, at_inputs, _) = self.WIDTH, d.rows, d.parts
+        new = lambda columns: unwritten(rows, columns, dtype=torch.float32)
+        sizes = d.heads, d.width
+
+        def product(x, by, is_gelu=0):
+            (outer, inner), filled, y = by[0].shape, F.pad(by[0], (0, -by[0].shape[1] % 8)), new(len(by[0]))
+            k("step_multiply_any_f32", (blocks(outer, 8), rows), 256, x, filled, by[1], y, outer, inner, filled.shape[1], outer, is_gelu)
+            return y
+
+        def norm(x, residual, by):
+            k("layer_norm_any_f32", (rows,), 128, x, residual, *by, residual, width)
+
+        x = new(width)
+        k("step_embed_f32", (rows,), 256, d.buffer, self.tokens, self.positions, *self.norm, x, width, self.OFFSET)
+        for index, layer in enumerate(self.layers):
+            attended = torch.zeros(rows, width, device=DEVICE)
+            k("step_own_any_f32", (d.heads, rows), 32, d.buffer, at_rows, at_inputs, product(x, layer["qkv"]), attended, index, *sizes)
+            norm(product(attended, layer["own_out"]), x, layer["own_norm"])
+            query = product(x, layer["query"])
+            k("step_cross_any_f32", (d.heads, rows), 32, at_rows, at_inputs, query, attended, index, *sizes)
+            norm(product(attended, layer["cross_out"]), x, layer["cross_norm"])
+            norm(product(product(x, layer["fc1"], 1), layer["fc2"]), x, layer["last_norm"])
+        logits, sums = new(self.TOKENS), unwritten(rows, 1, 2, dtype=torch.float32)
+        taken = torch.zeros(rows, 65, dtype=torch.int32, device=DEVICE)
+        k("step_logits_any_f32", (blocks(self.TOKENS, 8), rows), 256, x, self.tokens, self.logits_bias, logits, self.TOKENS, width, width, self.TOKENS, 0)
+        k("select_sums", (1, rows), 256, at_rows, logits, sums, self.TOKENS, self.TOKENS)
+        k("select_best", (rows,), 256, d.buffer, at_rows, logits, sums, taken, self.TOKENS, self.TOKENS, 4096, 1)
+        wait()
+        return logits, taken
+
+
+def check_step(k):
+    model, inputs = SmallModel(), [(3, 3, 7), (0, 1, 5), (65, 3, 30)]
+    tokens = torch.randint(0, model.TOKENS, (7,)).tolist()
+    d = Description(inputs, model.HEADS, model.WIDTH // model.HEADS, torch.float32, model.LAYERS, tokens, take=6)
+    logits, taken = model.step(k, d)
+    ref = model.expect(d, tokens)
+    compare("step logits", logits[: d.used], ref, torch.float32, 1e-5)
+    expect("step best", bool((taken[: d.used, 1:13:2].cpu() == ref.topk(6).indices.cpu()).all()))
+
+
 CHECKS = {
     "norm": check_norm,
     "depthwise": check_depthwise,
@@ -767,6 +853,7 @@ CHECKS = {
     "own": check_own,
     "cross": check_cross,
     "select": check_select,
+    "step": check_step,
 }
 
 
