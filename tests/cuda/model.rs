@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Tensor};
 use serve_florence_2::florence::cuda::{device_memory, trim_pool};
 use serve_florence_2::florence::generation::{GenerationOptions, Hypothesis};
+use serve_florence_2::florence::image::Picture;
 use serve_florence_2::florence::{CheckpointFiles, Encoded, Florence, FlorenceError, Precision, Probe, open_cuda};
 use serve_florence_2::models::RandomSize;
 
@@ -214,6 +215,26 @@ fn base_stages() {
     let Agreement { equal, all, worst } = agreement(&here, &encoded, &found, "base f16");
     println!("base in f16: {equal} of {all} tokens equal, the answer is {worst:.1e} worse");
     assert!(worst < 5e-3);
+}
+
+/// Bytes of pictures, normalised on the GPU, give what pixels give that were normalised on the CPU.
+#[test]
+fn bytes() {
+    for (dtype, count) in [(DType::F16, 1), (DType::F32, 3)] {
+        let model = base(dtype, &GPU);
+        let picture = |row: usize| {
+            let rgb = (0..61 * 47 * 3).map(|index| (index * (7 + row) + index / 97) as u8).collect();
+            Picture::new(61, 47, rgb).unwrap()
+        };
+        let (processor, size) = (model.processor(), (768, 768));
+        let bytes: Vec<_> = (0..count).map(|row| processor.bytes(&picture(row), size).unwrap()).collect();
+        let pixels: Vec<_> = (0..count).map(|row| processor.pixels(&picture(row), size).unwrap()).collect();
+        let bytes = model.together(&bytes.iter().collect::<Vec<_>>()).unwrap();
+        let features = model.encode_pixels(&bytes, &mut Probe::none()).unwrap();
+        let expected = model.encode_pixels(&Tensor::cat(&pixels, 0).unwrap(), &mut Probe::none()).unwrap();
+        println!("{count} pictures as bytes in {dtype:?}: bits equal {}", are_same(&features, &expected));
+        assert!(are_same(&features, &expected));
+    }
 }
 
 /// A picture, a prompt and an answer give the same alone and in company.
