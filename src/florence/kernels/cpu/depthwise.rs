@@ -79,6 +79,12 @@ impl Row<'_> {
                 std::array::from_fn(|tap| S::load_up_to(weight.as_ptr().add(tap * channels + channel), left));
             let bias = S::load_up_to(bias.as_ptr().add(channel), left);
             let (mut before, mut at, mut behind) = (bias, bias, bias);
+            // The pixel itself comes last, so that what is added to it is summed without its size.
+            let finish = |column: usize, sum: S::F32| {
+                let place = column * channels + channel;
+                let pixel = S::load_up_to(map.as_ptr().wrapping_add(self.index * row + place), left);
+                S::store_up_to(self.out.at(place), S::add(pixel, sum), left);
+            };
             let above = map.as_ptr().wrapping_add(self.index * row + channel).wrapping_sub(row);
             for source in columns.start.saturating_sub(1)..(columns.end + 1).min(width) {
                 for dy in 0..3 {
@@ -89,17 +95,14 @@ impl Row<'_> {
                     before = S::mul_add(value, taps[3 * dy + 2], before);
                     at = S::mul_add(value, taps[3 * dy + 1], at);
                     behind = S::mul_add(value, taps[3 * dy], behind);
-                    if dy == 1 {
-                        at = S::add(at, value);
-                    }
                 }
                 if source > columns.start {
-                    S::store_up_to(self.out.at((source - 1) * channels + channel), before, left);
+                    finish(source - 1, before);
                 }
                 (before, at, behind) = (at, behind, bias);
             }
             if columns.end == width {
-                S::store_up_to(self.out.at((width - 1) * channels + channel), before, left);
+                finish(width - 1, before);
             }
         }
     }

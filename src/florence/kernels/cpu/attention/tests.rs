@@ -178,6 +178,7 @@ fn a_step_attends_to_its_caches() {
                 })
                 .collect();
             let input = StepInput { rows: &rows, stride: 3 * width, width, heads };
+            // SAFETY: the memory is this test's, with room for eight tokens.
             let own = pool.install(|| unsafe { cached_attention(input, &written, set) });
             assert_close(&own, &expected_own, &format!("{set:?} own"));
             let inputs: Vec<(&[f32], usize)> =

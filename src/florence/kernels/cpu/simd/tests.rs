@@ -15,11 +15,13 @@ impl Kernel for Check {
         let other: Vec<f32> = VALUES.iter().rev().copied().collect();
         let lanes = |value: S::F32| {
             let mut out = [0f32; 16];
+            // SAFETY: there are at most sixteen lanes.
             unsafe { S::store(out.as_mut_ptr(), value) };
             out[..S::LANES].to_vec()
         };
         let by_lane =
             |f: fn(f32, f32) -> f32| (0..S::LANES).map(|lane| f(VALUES[lane], other[lane])).collect::<Vec<_>>();
+        // SAFETY: the arrays hold sixteen elements, and the instruction set is enabled.
         unsafe {
             let (a, b) = (S::load(VALUES.as_ptr()), S::load(other.as_ptr()));
             assert_eq!(lanes(S::add(a, b)), by_lane(|a, b| a + b));
@@ -62,6 +64,7 @@ impl Check {
         let values = [200, 3, 255, 17];
         let packed: Vec<u32> =
             bytes.iter().map(|four| u32::from_le_bytes(four.map(|byte| byte.cast_unsigned()))).collect();
+        // SAFETY: as above.
         unsafe {
             let vector = S::load(words.as_ptr().cast());
             let (low, high) = S::split_bf16(vector);
@@ -102,6 +105,7 @@ impl Kernel for Functions {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Self::Output {
+        // SAFETY: the instruction set is enabled.
         let of = |value: f32| unsafe {
             let value = S::splat(value);
             [S::greatest(exp::<S>(value)), S::greatest(gelu::<S>(value))]
