@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FOLDER: &str = "src/florence/kernels/cuda";
-const SOURCES: [&str; 3] = ["vision", "attention", "step"];
-const HEADERS: [&str; 3] = ["common.cuh", "device.cuh", "index.h"];
+const SOURCES: [&str; 5] = ["vision", "attention", "step_products", "step_attention", "step_ranking"];
+const HEADERS: [&str; 4] = ["common.cuh", "device.cuh", "step.cuh", "index.h"];
 /// Compute capabilities that get machine code of their own.
 const CHIPS: [&str; 4] = ["80", "86", "89", "90"];
 

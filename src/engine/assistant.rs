@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Assistant {
     pub board: Arc<Board>,
     pub processor: Arc<Processor>,
+    /// Whether the devices normalise pictures themselves.
+    pub gives_bytes: bool,
     /// Of each replica.
     pub features: Vec<Arc<FeatureCache>>,
     pub counters: Arc<Counters>,
@@ -80,7 +82,11 @@ impl Assistant {
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let digest = request.picture.digest();
         let is_known = (0..self.features.len()).any(|replica| self.knows(replica, &digest));
-        let pixels = if is_known { None } else { Some(self.processor.pixels(&request.picture, size)?) };
+        let pixels = match (is_known, self.gives_bytes) {
+            (true, _) => None,
+            (false, true) => Some(self.processor.bytes(&request.picture, size)?),
+            (false, false) => Some(self.processor.pixels(&request.picture, size)?),
+        };
         debug_assert_eq!(kind, job.kind());
         Ok(Ready { digest, pixels, prompts })
     }

@@ -35,7 +35,7 @@ pub(super) struct Prepared {
     pub job: Job,
     pub kind: Kind,
     pub digest: Digest,
-    /// `[1, 3, height, width]` on the CPU; none when the picture's features were known.
+    /// `[1, 3, height, width]`, or bytes `[1, height, width, 3]`, on the CPU; none when the picture's features were known.
     pub pixels: Option<Tensor>,
     /// For each prompt, its ids.
     pub prompts: Vec<Vec<u32>>,

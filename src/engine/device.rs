@@ -127,6 +127,16 @@ impl OpenDevice {
         self.precision.activations(&self.device)
     }
 
+    /// Gives back memory that is kept for later and that nobody uses.
+    pub fn give_back(&self) {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = &self.device
+            && let Err(error) = crate::florence::cuda::trim_pool(device)
+        {
+            tracing::warn!("{} keeps memory that nobody uses: {error}", self.label);
+        }
+    }
+
     fn cpu(precision: Precision) -> Result<Self, EngineError> {
         let computes = precision.or(florence::Precision::F32);
         if !computes.suits(&Device::Cpu) {

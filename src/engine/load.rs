@@ -17,6 +17,9 @@ use crate::models::{LocateStep, Locating, ModelError, ModelFiles};
 
 /// Side of the picture that a model is tried with on a CPU. A GPU gets one of full size, which also loads its kernels.
 const TRIAL_SIDE: u32 = 64;
+/// Beams of all answers of a step that a GPU is made ready for.
+#[cfg(feature = "cuda")]
+const USUAL_ROWS: usize = 192;
 /// Tokens of the answer that it is tried with.
 const TRIAL_TOKENS: usize = 4;
 
@@ -126,5 +129,16 @@ fn try_out(model: &Florence, device: &OpenDevice) -> Result<(), FlorenceError> {
     let prompt = processor.tokenize("<OD>", processor.image_tokens((height, width))?)?;
     let encoded = model.encode(&features, &[prompt], &mut Probe::none())?;
     let options = GenerationOptions { max_new_tokens: TRIAL_TOKENS, ..GenerationOptions::default() };
-    model.search(&encoded, options).map(drop)
+    model.search(&encoded, options)?;
+    warm_up(model)
+}
+
+/// Steps of the usual numbers of answers together are recorded now, not while somebody waits.
+fn warm_up(model: &Florence) -> Result<(), FlorenceError> {
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = model.gpu() {
+        gpu.warm_up(USUAL_ROWS)?;
+    }
+    let _ = model;
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The policy in single cases, and in a simulation with a clock of its own.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 const CPU: Limits = Limits {
@@ -16,8 +18,8 @@ const GPU: Limits = Limits {
     reserved: 8,
     pictures: 8,
     prompts: 16,
-    steps_between_pictures: 2,
-    steps_between_prompts: 1,
+    steps_between_pictures: 8,
+    steps_between_prompts: 4,
     shares_steps: true,
 };
 
@@ -43,8 +45,8 @@ fn an_idle_replica_waits_and_begins_at_once() {
 #[test]
 fn answers_are_written_on_between_admissions() {
     let none = Work::default();
-    assert_eq!(next(&GPU, work(1, 0, 3), none, 1), Action::StepAll);
-    assert_eq!(next(&GPU, work(1, 0, 3), none, 2), Action::See(Kind::Single, 1));
+    assert_eq!(next(&GPU, work(1, 0, 3), none, 7), Action::StepAll);
+    assert_eq!(next(&GPU, work(1, 0, 3), none, 8), Action::See(Kind::Single, 1));
     assert_eq!(next(&GPU, work(1, 5, 32), none, 9), Action::StepAll, "no room");
     assert_eq!(next(&GPU, none, work(9, 0, 24), 9), Action::StepAll, "runs leave the reserve free");
     assert_eq!(next(&GPU, work(9, 0, 0), work(9, 0, 24), 0), Action::See(Kind::Single, 8), "for those who wait");
@@ -66,6 +68,8 @@ fn runs_stand_back_for_single_pictures() {
 
 /// Costs of a device, in milliseconds.
 struct Costs {
+    /// Of encoding pictures or prompts, however many.
+    pass: f64,
     picture: f64,
     prompt: f64,
     step: f64,
@@ -73,8 +77,9 @@ struct Costs {
     answer: f64,
 }
 
-const CPU_COSTS: Costs = Costs { picture: 2500., prompt: 300., step: 25., answer: 10. };
-const GPU_COSTS: Costs = Costs { picture: 1., prompt: 0.3, step: 1.5, answer: 0.01 };
+const CPU_COSTS: Costs = Costs { pass: 0., picture: 2500., prompt: 300., step: 25., answer: 10. };
+/// As the base model was measured on an H200.
+const GPU_COSTS: Costs = Costs { pass: 1., picture: 1.35, prompt: 0.28, step: 0.25, answer: 0.0125 };
 /// Steps of an answer.
 const STEPS: usize = 200;
 
@@ -109,13 +114,13 @@ impl<'a> Simulation<'a> {
                 let work = self.load.work.of_mut(kind);
                 work.unseen -= count;
                 work.prompts += count;
-                self.now_ms += self.costs.picture * count as f64;
+                self.now_ms += self.costs.pass + self.costs.picture * count as f64;
             }
             Action::Begin(kind, count) => {
                 self.load.work.of_mut(kind).prompts -= count;
                 let answers = if kind == Kind::Single { &mut self.singles } else { &mut self.runs };
                 answers.extend(std::iter::repeat_n(STEPS, count));
-                self.now_ms += self.costs.prompt * count as f64;
+                self.now_ms += self.costs.pass + self.costs.prompt * count as f64;
             }
             Action::StepOf(kind) => self.step(kind == Kind::Single, kind == Kind::Run),
             Action::StepAll => self.step(true, true),
@@ -138,6 +143,24 @@ impl<'a> Simulation<'a> {
         self.now_ms += self.costs.step + self.costs.answer * answers as f64;
     }
 
+    /// Answers a second for clients who each send a picture some milliseconds after they were answered.
+    fn answers_a_second(mut self, clients: usize) -> f64 {
+        const SECONDS: f64 = 5.;
+        const BREAK_MS: f64 = 10.;
+        let mut arrivals: VecDeque<f64> = (0..clients).map(|client| client as f64).collect();
+        while self.now_ms < SECONDS * 1e3 {
+            while arrivals.pop_front_if(|arrival| *arrival <= self.now_ms).is_some() {
+                self.load.work.singles.unseen += 1;
+            }
+            let done = self.done[0];
+            if self.act(false) == Action::Wait {
+                self.now_ms += 0.1;
+            }
+            arrivals.extend((done..self.done[0]).map(|_| self.now_ms + BREAK_MS));
+        }
+        self.done[0] as f64 / SECONDS
+    }
+
     /// Time from now until one more single picture is answered.
     fn single_ms(&mut self, endless: bool) -> f64 {
         let (start, done) = (self.now_ms, self.done[0]);
@@ -155,7 +178,7 @@ fn a_run_delays_a_single_picture_by_a_step_and_a_vision_batch_at_most() {
         let alone = Simulation::new(limits, costs).single_ms(false);
         let company = if limits.shares_steps { STEPS as f64 * costs.answer * limits.answers as f64 } else { 0. };
         let step = costs.step + costs.answer * limits.answers as f64;
-        let vision = costs.picture * limits.pictures as f64;
+        let vision = costs.pass + costs.picture * limits.pictures as f64;
         let most = alone + company + step + vision;
         let mut simulation = Simulation::new(limits, costs);
         for arrival in 0..300 {
@@ -170,6 +193,19 @@ fn a_run_delays_a_single_picture_by_a_step_and_a_vision_batch_at_most() {
             assert!(took <= most + 1e-6, "{took} ms against {alone} alone, at most {most}");
         }
         assert!(simulation.done[1] > 0, "the run goes on");
+    }
+}
+
+#[test]
+fn a_gap_between_pictures_costs_a_gpu_little() {
+    for clients in [16, 64] {
+        let rate = |gap| {
+            let limits = Limits { answers: 64, steps_between_pictures: gap, ..GPU };
+            Simulation::new(&limits, &GPU_COSTS).answers_a_second(clients)
+        };
+        let best = [1, 2, 4, 8, 16, 32, 64].map(rate).into_iter().fold(0., f64::max);
+        let chosen = rate(GPU.steps_between_pictures);
+        assert!(chosen > 0.9 * best, "{clients} clients: {chosen} a second, and {best} at best");
     }
 }
 

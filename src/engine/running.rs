@@ -62,6 +62,7 @@ type Alive = Arc<Presence>;
 
 /// Ends with the last thread, and tells so.
 struct Presence {
+    devices: Vec<OpenDevice>,
     /// Nothing is ever sent.
     _gone: mpsc::Sender<()>,
 }
@@ -69,6 +70,7 @@ struct Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         memory::give_back();
+        self.devices.iter().for_each(OpenDevice::give_back);
     }
 }
 
@@ -106,10 +108,12 @@ impl RunningModel {
         };
         let processor = Arc::clone(first.model.processor());
         let limits = common.settings.limits.unwrap_or_else(|| limits_of(processor.config(), &first.device)).sensible();
+        let gives_bytes = loaded.iter().all(|replica| replica.device.device.is_cuda());
         let answer_bytes = bytes_of_answer(processor.config(), first.device.activations());
         let board = Arc::new(Board::new(loaded.len(), limits.pictures));
         let (tell_gone, gone) = mpsc::channel(1);
-        let alive = Arc::new(Presence { _gone: tell_gone });
+        let devices = loaded.iter().map(|replica| replica.device.clone()).collect();
+        let alive = Arc::new(Presence { devices, _gone: tell_gone });
         let running = Self { board: Arc::clone(&board), gone: Mutex::new(Some(gone)) };
         let (mut features, mut hearts) = (vec![], vec![]);
         let replicas = loaded.into_iter().enumerate().map(|(index, LoadedReplica { model, device })| {
@@ -139,6 +143,7 @@ impl RunningModel {
         let assistant = Assistant {
             board,
             processor,
+            gives_bytes,
             features,
             counters: Arc::clone(&common.counters),
             faults: common.settings.faults.clone(),
@@ -194,8 +199,9 @@ fn limits_of(config: &Config, device: &OpenDevice) -> Limits {
         // A CPU has nothing to gain from encoding pictures together, and a GPU little beyond this.
         pictures: if is_cpu { 1 } else { 8 },
         prompts: if is_cpu { 4 } else { 16 },
-        steps_between_pictures: if is_cpu { 8 } else { 2 },
-        steps_between_prompts: if is_cpu { 2 } else { 1 },
+        // On either, a picture takes about as long as eight steps; a GPU encodes those that come meanwhile together.
+        steps_between_pictures: 8,
+        steps_between_prompts: if is_cpu { 2 } else { 4 },
         shares_steps: !is_cpu,
     }
 }

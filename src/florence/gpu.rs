@@ -1,17 +1,21 @@
 //! What the model does otherwise on a GPU: the whole step of the decoder is one piece there.
 
-use candle_core::{Device, Result, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::bart::Decoder;
+use super::config::ImageConfig;
 use super::generation::{Candidate, Ranking, Wanted};
-use super::kernels::cuda::step::{Candidates, Launching, StepDecoder, StepInput, StepRow};
-use super::kernels::cuda::{Gpu, Held, address, keep_pool};
+use super::image::normalized_bytes;
+use super::kernels::cuda::step::{Candidates, Launching, StepDecoder, StepInput, StepRow, bucket_rows};
+use super::kernels::cuda::{Gpu, Held, address, keep_pool, normalise_bytes};
 use super::kernels::{DecoderCache, Vocabulary};
 
 /// A model's GPU.
 pub struct OnGpu {
     /// Set once the weights are there.
     decoder: Option<StepDecoder>,
+    /// `[3, 256]`: what each byte of each channel of a picture becomes.
+    byte_values: Option<Tensor>,
     _held: Held,
 }
 
@@ -35,7 +39,7 @@ impl OnGpu {
     /// The driver's.
     pub fn hold(device: &Device) -> Result<Option<Self>> {
         match device {
-            Device::Cuda(device) => Ok(Some(Self { decoder: None, _held: Gpu::hold(device)? })),
+            Device::Cuda(device) => Ok(Some(Self { decoder: None, byte_values: None, _held: Gpu::hold(device)? })),
             _ => Ok(None),
         }
     }
@@ -44,15 +48,39 @@ impl OnGpu {
     ///
     /// # Errors
     /// Weights that do not fit together.
-    pub fn set_decoder(
-        &mut self,
-        decoder: &Decoder,
-        vocabulary: &Vocabulary,
-        input_positions: usize,
-        device: &Device,
-    ) -> Result<()> {
-        self.decoder = Some(StepDecoder::new(decoder.step_weights(vocabulary, input_positions)?, device)?);
+    pub fn set_decoder(&mut self, decoder: &Decoder, vocabulary: &Vocabulary, device: &Device) -> Result<()> {
+        self.decoder = Some(StepDecoder::new(decoder.step_weights(vocabulary)?, device)?);
         Ok(())
+    }
+
+    /// Takes what pictures are normalised by.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn set_pixels(&mut self, config: &ImageConfig, device: &Device) -> Result<()> {
+        let values = normalized_bytes(config.mean, config.std, config.rescale_factor);
+        self.byte_values = Some(Tensor::from_vec(values.concat(), (values.len(), 256), device)?);
+        Ok(())
+    }
+
+    /// Bytes `[batch, height, width, 3]` of pictures to pixels `[batch, 3, height, width]`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn normalise(&self, bytes: &Tensor, dtype: DType) -> Result<Tensor> {
+        match &self.byte_values {
+            Some(values) => normalise_bytes(bytes, values, dtype)?.permute((0, 3, 1, 2)),
+            None => bail!("it is not known how pictures are normalised"),
+        }
+    }
+
+    /// Makes ready for steps of up to so many rows, so that the first of them takes no longer than others.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn warm_up(&self, rows: usize) -> Result<()> {
+        let decoder = self.decoder()?;
+        (1..=rows).filter(|rows| bucket_rows(*rows) == *rows).try_for_each(|rows| decoder.warm_up(rows))
     }
 
     /// The decoder's step.

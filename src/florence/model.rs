@@ -88,7 +88,8 @@ impl Florence {
         check_ids(files, &config, &tokenizer, vocabulary.tokens())?;
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &mut gpu {
-            gpu.set_decoder(&decoder, &vocabulary, encoder.max_positions(), device)?;
+            gpu.set_decoder(&decoder, &vocabulary, device)?;
+            gpu.set_pixels(&config.image, device)?;
         }
         let processor = Processor::new(config, tokenizer, projector.max_map_size(), encoder.max_positions());
         let (processor, device) = (Arc::new(processor), device.clone());
@@ -116,14 +117,32 @@ impl Florence {
         self.vocabulary.tokens()
     }
 
+    /// Brings pixels, or bytes, of pictures of one size together.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn together(&self, pictures: &[&Tensor]) -> Result<Tensor, FlorenceError> {
+        if self.device.is_cpu() {
+            return Ok(Tensor::cat(pictures, 0)?);
+        }
+        // Copying on the device is quicker than on the way there.
+        let there = pictures.iter().map(|picture| picture.to_device(&self.device));
+        Ok(Tensor::cat(&there.collect::<Result<Vec<_>, _>>()?, 0)?)
+    }
+
     /// Pixels `[batch, 3, height, width]` to the vision tower's map `[batch, h, w, channels]`. Pixels may lie anywhere and have
-    /// any type; they are brought to the model's.
+    /// any type; they are brought to the model's. On a GPU they may as well be bytes `[batch, height, width, 3]`.
     ///
     /// # Errors
     /// The device's.
     pub fn see(&self, pixels: &Tensor, probe: &mut Probe<'_>) -> Result<Tensor, FlorenceError> {
         // The device converts quicker than the CPU.
-        let pixels = pixels.to_device(&self.device)?.to_dtype(self.dtype)?;
+        let pixels = pixels.to_device(&self.device)?;
+        #[cfg(feature = "cuda")]
+        if let (Some(gpu), DType::U8) = (&self.gpu, pixels.dtype()) {
+            return Ok(self.tower.forward(&gpu.normalise(&pixels, self.dtype)?, probe)?);
+        }
+        let pixels = pixels.to_dtype(self.dtype)?;
         Ok(self.tower.forward(&pixels, probe)?)
     }
 

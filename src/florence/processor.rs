@@ -74,6 +74,18 @@ impl Processor {
         Ok(Tensor::from_vec(values, (1, 3, height as usize, width as usize), &Device::Cpu)?)
     }
 
+    /// Bytes `[1, height, width, 3]` of a picture, resized. A GPU normalises them itself, to what [`Self::pixels`] gives; on the
+    /// way there they are a quarter.
+    ///
+    /// # Errors
+    /// As [`Self::image_tokens`].
+    pub fn bytes(&self, picture: &Picture, (height, width): (u32, u32)) -> Result<Tensor, FlorenceError> {
+        self.image_tokens((height, width))?;
+        let resized = resize_bicubic(picture, width, height);
+        let shape = (1, height as usize, width as usize, 3);
+        Ok(Tensor::from_slice(resized.rgb(), shape, &Device::Cpu)?)
+    }
+
     /// Most tokens of a prompt behind image features of `image_tokens` positions.
     pub const fn max_prompt_tokens(&self, image_tokens: usize) -> usize {
         self.max_positions.saturating_sub(image_tokens)

@@ -39,9 +39,12 @@ export async function startHub(pauseMs) {
 
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
 
+/** What git calls a file of this content. */
+const gitSha1 = (content) => createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex");
+
 function entry(path, content) {
   const lfs = content.length >= LARGE_BYTES ? { oid: sha256(content), size: content.length } : null;
-  return { type: "file", oid: sha256(content).slice(0, 40), size: content.length, path, lfs };
+  return { type: "file", oid: gitSha1(content), size: content.length, path, lfs };
 }
 
 function sendJson(response, body) {

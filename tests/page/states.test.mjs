@@ -48,7 +48,7 @@ describe("the choice", () => {
   it("offers what the chosen device can do, and shows its memory as it changes", async () => {
     await open();
     await page.getByLabel("Device", { exact: true }).selectOption("cpu");
-    assert.deepEqual(await page.locator("#precision option").evaluateAll((all) => all.map(({ value }) => value)), ["auto", "f32"]);
+    assert.deepEqual(await page.locator("#precision option").evaluateAll((all) => all.map(({ value }) => value)), ["auto", "f32", "bf16", "int8"]);
     await page.getByLabel("Device", { exact: true }).selectOption("cuda:0");
     mock.state.status.memory.gpus[0].used_bytes = 40 * GIB;
     await page.locator("#device-memory", { hasText: "40.0 GiB of 79.2 GiB" }).waitFor();

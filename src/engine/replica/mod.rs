@@ -373,7 +373,7 @@ impl ReplicaParts {
     fn see(&self, batch: &[Prepared]) -> Result<Vec<Tensor>, EngineError> {
         self.faults.pass(Point::See, &batch.iter().flat_map(|prepared| prepared.job.prompts()))?;
         let pixels: Vec<&Tensor> = batch.iter().filter_map(|prepared| prepared.pixels.as_ref()).collect();
-        let features = self.model.encode_pixels(&Tensor::cat(&pixels, 0)?, &mut Probe::none())?;
+        let features = self.model.encode_pixels(&self.model.together(&pixels)?, &mut Probe::none())?;
         self.counters.vision_passes.add(1);
         self.counters.pictures.add(batch.len());
         self.counters.batches.pictures.observe_count(batch.len());

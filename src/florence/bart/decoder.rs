@@ -101,11 +101,11 @@ impl Decoder {
 
 #[cfg(feature = "cuda")]
 impl Decoder {
-    /// The weights of a step as a GPU's kernels take them; inputs have at most `input_positions` positions.
+    /// The weights of a step as a GPU's kernels take them.
     ///
     /// # Errors
     /// Weights in another form.
-    pub fn step_weights(&self, vocabulary: &Vocabulary, input_positions: usize) -> Result<StepWeights> {
+    pub fn step_weights(&self, vocabulary: &Vocabulary) -> Result<StepWeights> {
         let Some((tokens, logits_bias)) = vocabulary.as_tensors() else { bail!("the table of tokens is packed") };
         let (positions, norm) = self.positions.parts();
         Ok(StepWeights {
@@ -116,7 +116,6 @@ impl Decoder {
             norm: norm.weighted(),
             layers: self.layers.iter().map(DecoderLayer::step_weights).collect::<Result<_>>()?,
             heads: self.layers.first().map_or(1, |layer| layer.self_attention.parts().2),
-            input_positions,
         })
     }
 }

@@ -94,7 +94,7 @@ pub(in crate::server) async fn status(
     envelope: Envelope,
 ) -> Result<Json<Map<String, Value>>, ApiError> {
     let mut status = find(&app, &envelope)?.peek().status_json();
-    status.extend(memory());
+    status.extend(memory(&app));
     Ok(Json(status))
 }
 

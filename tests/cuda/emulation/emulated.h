@@ -46,6 +46,17 @@ template <typename T> T __shfl_xor_sync(unsigned mask, T value, int distance) {
     return lane_value<T>(all, threadIdx.x % 32 ^ distance);
 }
 
+inline uint32_t most_of_lanes(uint32_t value) {
+    const char *all = exchange(0xffffffffu, &value, sizeof value);
+    for (unsigned lane = 0; lane < 32; lane++) value = max(value, lane_value<uint32_t>(all, lane));
+    return value;
+}
+inline void __syncwarp() { most_of_lanes(0); }
+
+// Kernels run one after the other.
+inline void begin_next() {}
+inline void wait_for_previous() {}
+
 inline int atomicAdd(int *place, int value) { return (*place += value) - value; }
 inline unsigned atomicOr(unsigned *place, unsigned value) {
     const unsigned before = *place;
@@ -57,6 +68,9 @@ inline unsigned atomicOr(unsigned *place, unsigned value) {
 
 struct uint4 {
     unsigned x, y, z, w;
+};
+struct uint2 {
+    unsigned x, y;
 };
 struct float2 {
     float x, y;
@@ -109,6 +123,10 @@ template <typename T> float2 unpack2(uint32_t packed) {
     T both[2];
     memcpy(both, &packed, 4);
     return {to_float(both[0]), to_float(both[1])};
+}
+
+inline uint32_t halves_of(uint32_t a, uint32_t b, bool are_high) {
+    return are_high ? a >> 16 | (b & 0xffff0000u) : (a & 0xffffu) | b << 16;
 }
 
 inline uint4 load_streamed(const void *from) { return *static_cast<const uint4 *>(from); }

@@ -1,4 +1,4 @@
-// Runs blocks of the kernels of emulated.h, thread by thread, and is what kernels.py loads in place of a driver.
+// Runs blocks of the kernels of emulated.h, thread by thread, and is what check_kernels.py loads in place of a driver.
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -131,7 +131,7 @@ void wait_for_copies_left(int left) {
         }
 }
 
-// ---- what kernels.py calls ---------------------------------------------------------------------------------------------
+// ---- what check_kernels.py calls ---------------------------------------------------------------------------------------------
 
 // A kernel's arguments: words for addresses and whole numbers, one number of type float, and one structure, each as a call of a
 // function hands them over.

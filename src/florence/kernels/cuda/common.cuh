@@ -39,6 +39,11 @@ template <> __device__ __forceinline__ void store8<float>(float *to, const float
     reinterpret_cast<float4 *>(to)[1] = make_float4(values[4], values[5], values[6], values[7]);
 }
 
+// One of four registers.
+__device__ __forceinline__ uint32_t word(const uint4 &packed, int index) {
+    return index == 0 ? packed.x : index == 1 ? packed.y : index == 2 ? packed.z : packed.w;
+}
+
 // ---- sums over lanes -----------------------------------------------------------------------------------------------
 
 // The sum over WIDTH neighbouring lanes, all of which get it; `mask` names the lanes that take part.

@@ -40,12 +40,36 @@ template <> __device__ __forceinline__ float2 unpack2<bf16>(uint32_t both) {
     return __bfloat1622float2(*reinterpret_cast<__nv_bfloat162 *>(&both));
 }
 
+// Of two registers with two values each, the low or the high one of both.
+__device__ __forceinline__ uint32_t halves_of(uint32_t a, uint32_t b, bool are_high) {
+    return __byte_perm(a, b, are_high ? 0x7632 : 0x5410);
+}
+
+// ---- lanes and kernels -------------------------------------------------------------------------------------------------
+
+// The greatest of a warp's values.
+__device__ __forceinline__ uint32_t most_of_lanes(uint32_t value) { return __reduce_max_sync(0xffffffffu, value); }
+
+// Lets the next kernel of the stream begin, as far as there is room beside this one.
+__device__ __forceinline__ void begin_next() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Waits for the end of all kernels before this one, and sees what they wrote.
+__device__ __forceinline__ void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // ---- memory ----------------------------------------------------------------------------------------------------------------
 
-// Sixteen bytes that are read once: they need no place in the first cache.
+// Sixteen bytes that are read once: they need no place in the first cache. They are read here and not later.
 __device__ __forceinline__ uint4 load_streamed(const void *from) {
     uint4 packed;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(packed.x), "=r"(packed.y), "=r"(packed.z), "=r"(packed.w)
                  : "l"(from));
     return packed;

@@ -159,3 +159,24 @@ pub fn patches(x: &Tensor, geometry: PatchGeometry) -> Result<Tensor> {
     launch!(gpu, name, (threads.div_ceil(BLOCK) as u32, 1, 1), BLOCK as u32, x, to, geometry, int(threads)?);
     Ok(out)
 }
+
+/// The values that `values` `[3, 256]` has for the bytes of pictures `[batch, height, width, 3]`.
+///
+/// # Errors
+/// The device's.
+pub fn normalise_bytes(bytes: &Tensor, values: &Tensor, dtype: DType) -> Result<Tensor> {
+    let (_, _, _, channels) = bytes.dims4()?;
+    if values.dims() != [channels, 256] || values.dtype() != DType::F32 || bytes.dtype() != DType::U8 {
+        bail!("{:?} do not say what {:?} become", values.dims(), bytes.dims());
+    }
+    let out = unwritten(bytes.shape(), dtype, bytes.device())?;
+    if out.elem_count() == 0 {
+        return Ok(out);
+    }
+    let gpu = Gpu::of(bytes.device())?;
+    let (name, count) = (kernel("normalise_bytes", dtype)?, int(out.elem_count())?);
+    let grid = (out.elem_count().div_ceil(VECTOR * BLOCK) as u32, 1, 1);
+    let (bytes, values, to) = (address(bytes)?, address(values)?, address(&out)?);
+    launch!(gpu, name, grid, BLOCK as u32, bytes, values, to, int(channels)?, count);
+    Ok(out)
+}

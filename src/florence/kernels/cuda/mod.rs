@@ -13,5 +13,5 @@ pub mod step;
 pub use attention::{channel_attention, encoder_attention, window_attention};
 pub use gpu::{Gpu, Held};
 pub use linear::{linear, pad_inner};
-pub use map::{depthwise_conv3x3, gelu_in_place, layer_norm, patches};
+pub use map::{depthwise_conv3x3, gelu_in_place, layer_norm, normalise_bytes, patches};
 pub use memory::{DeviceMemory, address, device_memory, keep_pool, trim_pool};

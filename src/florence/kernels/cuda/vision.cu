@@ -258,3 +258,31 @@ template <typename T> __device__ __forceinline__ void copy_patches(const T *x, T
         copy_patches(x, out, p, threads);                                                                              \
     }
 FOR_FLOATS(PATCHES)
+
+// ---- bytes of pictures -------------------------------------------------------------------------------------------------------------
+
+// out[i] = values[channel of i][bytes[i]], channels last; eight of them for each thread.
+template <typename T>
+__device__ void look_up_bytes(const unsigned char *bytes, const float *values, T *out, int channels, int count) {
+    const int first = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
+    if (first >= count) return;
+    if (first + 8 > count) {
+        for (int i = first; i < count; i++) out[i] = from_float<T>(values[i % channels * 256 + bytes[i]]);
+        return;
+    }
+    const uint2 packed = *reinterpret_cast<const uint2 *>(bytes + first);
+    float eight[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const uint32_t byte = (i < 4 ? packed.x : packed.y) >> i % 4 * 8 & 0xff;
+        eight[i] = values[(first + i) % channels * 256 + byte];
+    }
+    store8(out + first, eight);
+}
+
+#define BYTES(SUFFIX, TYPE)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(256) normalise_bytes_##SUFFIX(                                        \
+        const unsigned char *bytes, const float *values, TYPE *out, int channels, int count) {                         \
+        look_up_bytes(bytes, values, out, channels, count);                                                            \
+    }
+FOR_FLOATS(BYTES)

@@ -5,15 +5,11 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, PinnedHost
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::plan::{Layout, read_row};
-use super::{Candidates, MOST_ROWS, MOST_TAKEN, SPLIT, Sizes, StepInput};
+use super::{Candidates, MOST_ROWS, MOST_TAKEN, Sizes, StepInput};
 use crate::florence::kernels::cuda::Gpu;
 
-/// Logits that a block of the selection looks at.
-const CHUNK: usize = 4096;
 /// Words of a row's results.
 const TAKEN_WORDS: usize = 1 + 2 * MOST_TAKEN;
-/// What a split leaves behind: two sums and a value for each channel of a head.
-const PART_WORDS: usize = 2 + 64;
 /// Buffers begin at multiples of this.
 const ALIGNMENT: usize = 256;
 
@@ -29,10 +25,7 @@ pub struct Places {
     pub inner: u64,
     pub logits: u64,
     pub sums: u64,
-    pub candidates: u64,
     pub parts: u64,
-    pub arrived_splits: u64,
-    pub arrived_chunks: u64,
     pub taken: u64,
 }
 
@@ -43,8 +36,6 @@ pub struct Buffers {
     pub places: Places,
     /// Values from one row of logits to the next.
     pub stride: usize,
-    /// Chunks of a row of logits.
-    pub chunks: usize,
     description: PinnedHostSlice<u8>,
     taken: PinnedHostSlice<u32>,
     /// Bytes of the description that are in use.
@@ -62,7 +53,6 @@ impl Buffers {
         debug_assert!(rows <= MOST_ROWS);
         let layout = Layout::new(rows, sizes.tokens);
         let stride = sizes.vocabulary.next_multiple_of(8);
-        let chunks = sizes.vocabulary.div_ceil(CHUNK);
         let value = sizes.dtype.size_in_bytes();
         let mut end = 0;
         let mut place = |bytes: usize| {
@@ -79,14 +69,11 @@ impl Buffers {
             projected: place(rows * sizes.width * value),
             inner: place(rows * sizes.hidden * value),
             logits: place(rows * stride * 4),
-            sums: place(rows * chunks * 8),
-            candidates: place(rows * chunks * MOST_TAKEN * 8),
-            parts: place(rows * sizes.heads * sizes.splits * PART_WORDS * 4),
-            arrived_splits: place(rows * sizes.heads * 4),
-            arrived_chunks: place(rows * 4),
+            sums: place(rows * sizes.chunks() * 8),
+            parts: place(rows * sizes.part_values() * 4),
             taken: place(rows * TAKEN_WORDS * 4),
         };
-        // Zeros, because counters begin at 0 and rows that nobody uses are computed, too.
+        // Zeros, because rows that nobody uses are computed, too.
         let memory = gpu.device.alloc_zeros::<u8>(end)?;
         places.shift(memory.device_ptr(&gpu.stream).0);
         let context = gpu.stream.context();
@@ -97,7 +84,7 @@ impl Buffers {
                 context.alloc_pinned_with_flags::<u32>(rows * TAKEN_WORDS, 0).w()?,
             )
         };
-        Ok(Self { rows, layout, places, stride, chunks, description, taken, described: 0, _memory: memory })
+        Ok(Self { rows, layout, places, stride, description, taken, described: 0, _memory: memory })
     }
 
     /// Rows that there is room for.
@@ -109,9 +96,9 @@ impl Buffers {
     ///
     /// # Errors
     /// Inputs that do not fit.
-    pub fn describe(&mut self, inputs: &[StepInput<'_>], _sizes: &Sizes) -> Result<()> {
+    pub fn describe(&mut self, inputs: &[StepInput<'_>]) -> Result<()> {
         let bytes = self.description.as_mut_slice().w()?;
-        self.described = self.layout.write(inputs, SPLIT, bytes)?;
+        self.described = self.layout.write(inputs, bytes)?;
         Ok(())
     }
 
@@ -168,10 +155,7 @@ impl Places {
             &mut self.inner,
             &mut self.logits,
             &mut self.sums,
-            &mut self.candidates,
             &mut self.parts,
-            &mut self.arrived_splits,
-            &mut self.arrived_chunks,
             &mut self.taken,
         ] {
             *place += base;

@@ -20,15 +20,22 @@ use self::buffers::Buffers;
 use self::kernels::Kernels;
 pub use self::plan::{Candidates, StepInput, StepRow};
 use super::Gpu;
+use super::gpu::is_half;
 use super::memory::address;
 
 /// Rows that a step takes at most; more are written in several.
 pub const MOST_ROWS: usize = 512;
 /// Continuations that can be asked for of each row.
 pub const MOST_TAKEN: usize = 32;
-/// Heads of this width have quick kernels; and positions that a block of theirs attends to.
+/// Heads of this width have quick kernels.
 const WIDE: usize = 64;
-const SPLIT: usize = 128;
+/// Logits of a chunk, which the selection looks at or not: those of a block of their quick kernel, and of the other.
+const QUICK_CHUNK: usize = 208;
+const CHUNK: usize = 4096;
+/// Chunks that a row has at most.
+const MOST_CHUNKS: usize = 1024;
+/// Values of the inner axis that a block of the quick products takes.
+const QUICK_INNER: usize = 256;
 
 /// A weight with its bias.
 #[derive(Debug, Clone)]
@@ -79,8 +86,6 @@ pub struct StepWeights {
     pub layers: Vec<LayerWeights>,
     /// Heads of both attentions.
     pub heads: usize,
-    /// Most positions of an input, which is what the encoder can give.
-    pub input_positions: usize,
 }
 
 /// Sizes that the kernels of a step depend on.
@@ -93,8 +98,33 @@ struct Sizes {
     vocabulary: usize,
     /// Most tokens of an answer.
     tokens: usize,
-    /// Most splits of an input's positions.
-    splits: usize,
+    /// Whether the quick kernels know the sizes and the type.
+    is_quick: bool,
+}
+
+impl Sizes {
+    /// Whether all of the quick kernels fit.
+    fn fit_quick(self) -> bool {
+        let is_known = matches!(self.width, 768 | 1024) && self.width / self.heads == WIDE;
+        let is_small = self.vocabulary.div_ceil(QUICK_CHUNK) <= MOST_CHUNKS;
+        is_half(self.dtype) && is_known && is_small && self.hidden % QUICK_INNER == 0
+    }
+
+    /// Logits of a chunk.
+    const fn chunk(self) -> usize {
+        if self.is_quick { QUICK_CHUNK } else { CHUNK }
+    }
+
+    /// Chunks of a row of logits.
+    const fn chunks(self) -> usize {
+        self.vocabulary.div_ceil(self.chunk())
+    }
+
+    /// Values for each row that the parts of the greatest of the split products have.
+    const fn part_values(self) -> usize {
+        let (of_qkv, of_fc2) = (self.width / QUICK_INNER * 3 * self.width, self.hidden / QUICK_INNER * self.width);
+        if of_qkv > of_fc2 { of_qkv } else { of_fc2 }
+    }
 }
 
 /// Whether the kernels of a step are recorded and replayed, or launched one by one.
@@ -143,17 +173,21 @@ impl StepDecoder {
         let gpu = Gpu::of(device)?;
         let (vocabulary, width) = weights.tokens.dims2()?;
         let Some(first) = weights.layers.first() else { bail!("a decoder has layers") };
-        let sizes = Sizes {
+        let mut sizes = Sizes {
             dtype: weights.tokens.dtype(),
             width,
             heads: weights.heads,
             hidden: first.fc1.weight.dim(0)?,
             vocabulary,
             tokens: weights.positions.dim(0)?.saturating_sub(weights.position_offset),
-            splits: weights.input_positions.div_ceil(SPLIT).max(1),
+            is_quick: false,
         };
         if width % sizes.heads.max(1) != 0 {
             bail!("{width} channels do not make {} heads", sizes.heads);
+        }
+        sizes.is_quick = sizes.fit_quick();
+        if sizes.chunks() > MOST_CHUNKS {
+            bail!("{vocabulary} tokens are too many");
         }
         let launching = match std::env::var_os("FLORENCE_CUDA_GRAPHS").is_some_and(|value| value == "0") {
             true => Launching::Plain,
@@ -206,7 +240,7 @@ impl StepDecoder {
         for _ in 0..2 {
             let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
             let bucket = self.bucket(&mut buckets, bucket_rows(rows.min(MOST_ROWS)))?;
-            bucket.buffers.describe(&[], &self.sizes)?;
+            bucket.buffers.describe(&[])?;
             self.run(bucket)?;
             self.gpu.stream.synchronize().w()?;
         }
@@ -220,7 +254,7 @@ impl StepDecoder {
         }
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = self.bucket(&mut buckets, bucket_rows(rows))?;
-        bucket.buffers.describe(inputs, &self.sizes)?;
+        bucket.buffers.describe(inputs)?;
         self.run(bucket)?;
         bucket.buffers.read(&self.gpu, inputs)
     }
@@ -281,7 +315,7 @@ impl StepDecoder {
 }
 
 /// Rows of the kernels for so many rows: whole tiles of sixteen, and above four of them whole fours.
-const fn bucket_rows(rows: usize) -> usize {
+pub const fn bucket_rows(rows: usize) -> usize {
     if rows <= 64 { rows.next_multiple_of(16) } else { rows.next_multiple_of(64) }
 }
 

@@ -46,9 +46,8 @@ pub struct Candidates {
 /// Bytes of a row and of an input in the description.
 const ROW: usize = 48;
 const INPUT: usize = 48;
-/// Bytes of the items' head, and items for each row.
-const ITEMS_HEAD: usize = 16;
-const MOST_SPLITS: usize = 64;
+/// Bytes of the number of inputs, filled up.
+const COUNT: usize = 16;
 /// Token that stands where no continuation was left.
 const NO_TOKEN: u32 = u32::MAX;
 
@@ -71,14 +70,14 @@ impl Layout {
         self.rows * ROW
     }
 
-    /// Where the splits of the inputs' positions begin.
-    pub const fn items(self) -> usize {
+    /// Where the number of inputs is.
+    pub const fn count(self) -> usize {
         self.inputs() + self.rows * INPUT
     }
 
     /// Where ancestry and bans begin, whose places the rows name.
     const fn tail(self) -> usize {
-        self.items() + ITEMS_HEAD + self.rows * MOST_SPLITS * 4
+        self.count() + COUNT
     }
 
     /// Bytes of the longest description: of each row an ancestor and a ban for every token.
@@ -90,29 +89,23 @@ impl Layout {
     ///
     /// # Errors
     /// Inputs that do not fit, or make no sense.
-    pub fn write(self, inputs: &[StepInput<'_>], split: usize, bytes: &mut [u8]) -> Result<usize> {
+    pub fn write(self, inputs: &[StepInput<'_>], bytes: &mut [u8]) -> Result<usize> {
         let mut writer = Writer { bytes, tail: self.tail() };
-        let (mut row, mut items) = (0, 0);
+        let mut row = 0;
         for (number, input) in inputs.iter().enumerate() {
             self.check(input)?;
-            let splits = input.positions.div_ceil(split);
             let beams = input.rows.len();
-            if row + beams > self.rows || splits > MOST_SPLITS {
-                bail!("a step has no room for {beams} rows and {splits} splits behind {row} rows");
+            if beams == 0 || row + beams > self.rows {
+                bail!("a step has no room for {beams} rows behind {row} rows");
             }
-            let counts = [input.capacity, beams, input.length, input.positions, row, splits];
+            let counts = [input.capacity, beams, input.length, input.positions, row];
             writer.input(self.inputs() + number * INPUT, input, counts)?;
-            for part in 0..splits {
-                let item = (number << 16 | part) as u32;
-                writer.word(self.items() + ITEMS_HEAD + items * 4, item)?;
-                items += 1;
-            }
             for (beam, of) in input.rows.iter().enumerate() {
                 writer.row(row * ROW, of, [number, beam, input.length])?;
                 row += 1;
             }
         }
-        writer.word(self.items(), items as u32)?;
+        writer.word(self.count(), inputs.len() as u32)?;
         for unused in row..self.rows {
             writer.unused_row(unused * ROW)?;
         }
@@ -163,7 +156,7 @@ impl Writer<'_> {
         values.iter().enumerate().try_for_each(|(index, value)| self.word(at + index * 4, *value))
     }
 
-    fn input(&mut self, at: usize, input: &StepInput<'_>, counts: [usize; 6]) -> Result<()> {
+    fn input(&mut self, at: usize, input: &StepInput<'_>, counts: [usize; 5]) -> Result<()> {
         self.put(at, &input.own.to_le_bytes())?;
         self.put(at + 8, &input.cross.to_le_bytes())?;
         self.words(at + 16, &counts.map(|count| count as u32))
@@ -213,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_inputs_and_splits_stand_where_the_kernels_look() {
+    fn rows_and_inputs_stand_where_the_kernels_look() {
         let layout = Layout::new(16, 20);
         let mut bytes = vec![0xff; layout.bytes()];
         let row = |token, ancestry, banned| StepRow { token, ancestry, score: -1.5, take: 6, banned };
@@ -228,7 +221,7 @@ mod tests {
                 rows: vec![row(8, &[0, 1, 1], &[4, 5]), row(9, &[1, 0, 0], &[])],
             },
         ];
-        let used = layout.write(&inputs, 128, &mut bytes).unwrap();
+        let used = layout.write(&inputs, &mut bytes).unwrap();
         assert!(used <= layout.bytes());
         assert_eq!(words(&bytes, 0, 4), [7, 0, 0, 0]);
         let second = words(&bytes, 48, 9);
@@ -239,9 +232,8 @@ mod tests {
         assert_eq!(words(&bytes, 2 * 48, 4), [9, 3, 1, 1]);
         assert_eq!(words(&bytes, 3 * 48 + 8, 1), [u32::MAX], "the rest is nobody's");
         assert_eq!(words(&bytes, layout.inputs(), 4), [0, 256, 5, 0]);
-        assert_eq!(words(&bytes, layout.inputs() + 48 + 16, 6), [4, 2, 3, 128, 1, 1]);
-        assert_eq!(words(&bytes, layout.items(), 1), [4]);
-        assert_eq!(words(&bytes, layout.items() + 16, 4), [0, 1, 2, 1 << 16]);
+        assert_eq!(words(&bytes, layout.inputs() + 48 + 16, 5), [4, 2, 3, 128, 1]);
+        assert_eq!(words(&bytes, layout.count(), 1), [2]);
     }
 
     #[test]
@@ -249,17 +241,17 @@ mod tests {
         let layout = Layout::new(16, 5);
         let mut bytes = vec![0; layout.bytes()];
         let row = StepRow { token: 0, ancestry: &[0; 4], score: 0., take: 2, banned: &[1; 5] };
-        let input = StepInput { own: 0, cross: 0, capacity: 5, positions: 128 * 64, length: 4, rows: vec![row] };
-        assert!(layout.write(&vec![input.clone(); 16], 128, &mut bytes).unwrap() <= bytes.len());
+        let input = StepInput { own: 0, cross: 0, capacity: 5, positions: 9, length: 4, rows: vec![row] };
+        assert!(layout.write(&vec![input.clone(); 16], &mut bytes).unwrap() <= bytes.len());
         for wrong in [
             StepInput { length: 5, ..input.clone() },
             StepInput { positions: 0, ..input.clone() },
-            StepInput { positions: 128 * 64 + 1, ..input.clone() },
+            StepInput { rows: vec![], ..input.clone() },
             StepInput { rows: vec![StepRow { ancestry: &[1; 4], ..input.rows[0].clone() }], ..input.clone() },
         ] {
-            assert!(layout.write(&[wrong], 128, &mut bytes).is_err());
+            assert!(layout.write(&[wrong], &mut bytes).is_err());
         }
-        assert!(layout.write(&vec![input; 17], 128, &mut bytes).is_err());
+        assert!(layout.write(&vec![input; 17], &mut bytes).is_err());
     }
 
     #[test]

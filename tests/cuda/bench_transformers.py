@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """How long transformers takes for what `serve-florence-2 bench` times: f16, sdpa, random weights of a published size.
 
-usage: transformers.py base|large [--batch N...]
+usage: bench_transformers.py base|large [--batch N...] [--repeat N] [--device cpu]
 
-Prints a line for each batch: vision tower with projector, and everything from pixels to 40 tokens with three beams.
+Prints a line for each batch: vision tower with projector, the text encoder, and everything from pixels to 40 tokens with three
+beams. With --device cpu it runs in f32, to see that the script works.
 """
 
 import argparse
@@ -24,14 +25,19 @@ from transformers.utils import logging
 TOKENS, PROMPT, IMAGE_TOKENS = 40, 20, 577
 
 
+def wait():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def median_ms(work, repeat):
     work()
-    torch.cuda.synchronize()
+    wait()
     measured = []
     for _ in range(repeat):
         start = time.perf_counter()
         work()
-        torch.cuda.synchronize()
+        wait()
         measured.append((time.perf_counter() - start) * 1e3)
     return sorted(measured)[len(measured) // 2]
 
@@ -41,19 +47,21 @@ def main():
     parser.add_argument("size", choices=["base", "large"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
     logging.set_verbosity_error()
     torch.manual_seed(1)
     config, _ = native_config(full_config(options.size), 51328, 51289)
     config._attn_implementation = "sdpa"
-    torch.set_default_dtype(torch.float16)
-    with torch.device("cuda"):
+    device, dtype = options.device, torch.float32 if options.device == "cpu" else torch.float16
+    torch.set_default_dtype(dtype)
+    with torch.device(device):
         model = Florence2ForConditionalGeneration(config).eval()
     torch.set_default_dtype(torch.float32)
     for batch in options.batch:
-        pixels = torch.randn(batch, 3, 768, 768, device="cuda", dtype=torch.float16)
-        prompt = torch.randint(4, 50000, (batch, PROMPT), device="cuda")
-        ids = torch.cat([torch.full((batch, IMAGE_TOKENS), config.image_token_id, device="cuda"), prompt], 1)
+        pixels = torch.randn(batch, 3, 768, 768, device=device, dtype=dtype)
+        prompt = torch.randint(4, 50000, (batch, PROMPT), device=device)
+        ids = torch.cat([torch.full((batch, IMAGE_TOKENS), config.image_token_id, device=device), prompt], 1)
         mask = torch.ones_like(ids)
 
         def generate():
@@ -64,9 +72,14 @@ def main():
 
         with torch.inference_mode():
             vision = median_ms(lambda: model.model.get_image_features(pixel_values=pixels), options.repeat)
+            embeddings = torch.randn(*ids.shape, model.config.text_config.d_model, device=device, dtype=dtype)
+            encoder = model.model.language_model.encoder
+            encoded = median_ms(lambda: encoder(inputs_embeds=embeddings, attention_mask=mask), options.repeat)
             made = generate().shape[1]
             whole = median_ms(generate, max(2, options.repeat // 2))
-        print(f"transformers {options.size} f16 sdpa, batch {batch}: vision {vision:.2f} ms, {made} tokens {whole:.1f} ms, {batch / whole * 1e3:.2f} pictures/s", flush=True)
+        name = f"transformers {options.size} {str(dtype).removeprefix('torch.')} sdpa, batch {batch}"
+        parts = f"vision {vision:.2f} ms, encoder {encoded:.2f} ms, {made} tokens {whole:.1f} ms"
+        print(f"{name}: {parts}, {batch / whole * 1e3:.2f} pictures/s", flush=True)
 
 
 if __name__ == "__main__":
