@@ -8,8 +8,9 @@ use super::packed::{PANEL_VECTORS, PackedMatrix, Panels};
 use super::rows::{BYTE_OFFSET, Input, Pack, Rows};
 use super::tile::{Bytes, CHUNK, Floats, PairedBf16, Sums, WideBf16, multiply};
 
-/// Inputs that are multiplied at a time, so that a panel's share of them stays in the first cache.
-const BLOCK_INPUTS: usize = 256;
+/// Inputs that are multiplied at a time. Sums that wait for further inputs go through memory, so they are few; a panel stays in the
+/// second cache.
+const BLOCK_INPUTS: usize = 1024;
 
 /// What follows a product.
 #[derive(Clone, Copy, Default)]
