@@ -1,5 +1,7 @@
 //! Weights in the order in which a product reads them.
 
+use rayon::prelude::*;
+
 use super::super::simd::InstructionSet;
 
 /// Vectors of a panel.
@@ -120,21 +122,25 @@ struct Source<'a, T> {
     places: usize,
 }
 
-impl<T> Source<'_, T> {
+impl<T: Sync> Source<'_, T> {
     /// Panels of words, each of `per_word` inputs of an output.
-    fn pack<W: Copy>(&self, per_word: usize, nothing: W, word: impl Fn(&[T], usize) -> W) -> Vec<W> {
+    fn pack<W: Copy + Send + Sync>(
+        &self,
+        per_word: usize,
+        nothing: W,
+        word: impl Fn(&[T], usize) -> W + Sync,
+    ) -> Vec<W> {
         let words = self.inputs.div_ceil(per_word);
         let mut panels = vec![nothing; self.places * words];
-        for (panel, rows) in panels
-            .chunks_exact_mut((self.width * words).max(1))
-            .zip(self.weight.chunks((self.width * self.inputs).max(1)))
-        {
+        let panel_words = (self.width * words).max(1);
+        let panel_rows = self.weight.par_chunks((self.width * self.inputs).max(1));
+        panels.par_chunks_exact_mut(panel_words).zip(panel_rows).for_each(|(panel, rows)| {
             for (column, row) in rows.chunks_exact(self.inputs).enumerate() {
                 for (index, place) in panel.iter_mut().skip(column).step_by(self.width).enumerate() {
                     *place = word(row, index);
                 }
             }
-        }
+        });
         panels
     }
 }
