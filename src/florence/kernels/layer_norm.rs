@@ -27,8 +27,24 @@ impl LayerNorm {
     }
 
     /// Weight and bias, locked for kernels of the CPU.
-    pub(super) fn values(&self) -> (Values<'_>, Values<'_>) {
-        (Values::of(&self.weight), Values::of(&self.bias))
+    pub(super) fn values(&self) -> NormValues<'_> {
+        NormValues { weight: Values::of(&self.weight), bias: Values::of(&self.bias) }
+    }
+}
+
+/// Weight and bias of a norm on the CPU, locked for reading.
+pub(super) struct NormValues<'a> {
+    weight: Values<'a>,
+    bias: Values<'a>,
+}
+
+impl NormValues<'_> {
+    /// The values.
+    ///
+    /// # Errors
+    /// As [`Values::get`].
+    pub fn get(&self) -> Result<NormWeights<'_>> {
+        Ok(NormWeights { weight: self.weight.get()?, bias: self.bias.get()? })
     }
 }
 
@@ -43,8 +59,7 @@ impl Module for LayerNorm {
         if !is_on_cpu(&x) {
             return ops::layer_norm(&x, &self.weight, &self.bias, EPSILON);
         }
-        let (weight, bias) = self.values();
-        let norm = NormWeights { weight: weight.get()?, bias: bias.get()? };
-        tensor(layer_norm(Values::of(&x).get()?, norm, InstructionSet::chosen()), x.shape())
+        let normed = layer_norm(Values::of(&x).get()?, self.values().get()?, InstructionSet::chosen());
+        tensor(normed, x.shape())
     }
 }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Module, Result, Shape, Tensor, bail};
 
 use super::LayerNorm;
-use super::cpu::layer_norm::NormWeights;
 use super::cpu::product::{After, Input, PackedMatrix, Rows, mlp, product};
+use super::layer_norm::NormValues;
 use super::values::{Values, tensor};
 
 pub use super::cpu::product::WeightType;
@@ -35,13 +35,7 @@ impl Linear {
     /// # Errors
     /// Tensors that are not in f32 on the CPU.
     pub fn packed(weight: &Tensor, bias: Option<Tensor>, kind: WeightType) -> Result<Self> {
-        let (_outputs, inputs) = weight.dims2()?;
-        let packed = {
-            let bias = bias.as_ref().map(Values::of);
-            let bias = bias.as_ref().map(Values::get).transpose()?;
-            PackedMatrix::new(Values::of(weight).get()?, bias, inputs, kind)
-        };
-        Ok(Self { form: Form::Packed(packed), bias })
+        Ok(Self { form: Form::Packed(packed(weight, bias.as_ref(), kind)?), bias })
     }
 
     /// The same in the form that suits the device, which is none of those for the CPU's kernels.
@@ -167,6 +161,14 @@ impl Mlp {
     }
 }
 
+/// `weight` `[outputs, inputs]` and `bias` `[outputs]`, in f32 on the CPU, for its kernels.
+pub(super) fn packed(weight: &Tensor, bias: Option<&Tensor>, kind: WeightType) -> Result<PackedMatrix> {
+    let (_outputs, inputs) = weight.dims2()?;
+    let bias = bias.map(Values::of);
+    let bias = bias.as_ref().map(Values::get).transpose()?;
+    Ok(PackedMatrix::new(Values::of(weight).get()?, bias, inputs, kind))
+}
+
 /// `x weightᵀ + bias + residual` with unpacked weights.
 fn plain_product(weight: &Tensor, bias: Option<&Tensor>, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
@@ -217,14 +219,9 @@ fn packed_product(
     let residual = residual.map(Tensor::contiguous).transpose()?;
     let (x, residual) = (Values::of(&x), residual.as_ref().map(Values::of));
     let norm = norm.map(LayerNorm::values);
-    let norm = match &norm {
-        None => None,
-        Some((weight, bias)) => Some(NormWeights { weight: weight.get()?, bias: bias.get()? }),
-    };
-    let residual = match &residual {
-        None => None,
-        Some(residual) => Some(Rows::new(residual.get()?, weights.outputs())),
-    };
+    let norm = norm.as_ref().map(NormValues::get).transpose()?;
+    let residual = residual.as_ref().map(Values::get).transpose()?;
+    let residual = residual.map(|values| Rows::new(values, weights.outputs()));
     let input = Input { rows: Rows::new(x.get()?, weights.inputs()), norm };
     tensor(product(input, rows, weights, After { gelu, residual }), shape)
 }
@@ -237,10 +234,7 @@ fn packed_mlp(weights: (&PackedMatrix, &PackedMatrix), norm: Option<&LayerNorm>,
     let x = x.contiguous()?;
     let x = Values::of(&x);
     let norm = norm.map(LayerNorm::values);
-    let norm = match &norm {
-        None => None,
-        Some((weight, bias)) => Some(NormWeights { weight: weight.get()?, bias: bias.get()? }),
-    };
+    let norm = norm.as_ref().map(NormValues::get).transpose()?;
     let residual = Rows::new(x.get()?, weights.1.outputs());
     let input = Input { rows: Rows::new(x.get()?, weights.0.inputs()), norm };
     tensor(mlp(input, rows, weights, residual), shape)

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::cpu::product::{After, Input, PackedMatrix, Rows, WeightType, product};
 use super::cpu::rank::rank;
 use super::cpu::simd::InstructionSet;
+use super::linear::packed;
 use super::values::{Values, tensor};
 use crate::florence::generation::{Ranking, Wanted};
 
@@ -38,12 +39,9 @@ impl Vocabulary {
     ///
     /// # Errors
     /// Tensors that are not in f32 on the CPU.
-    pub fn packed(table: &Tensor, bias: Option<Tensor>, kind: WeightType) -> Result<Self> {
+    pub fn packed(table: &Tensor, bias: Option<&Tensor>, kind: WeightType) -> Result<Self> {
         let (tokens, width) = table.dims2()?;
-        let bias = bias.as_ref().map(Values::of);
-        let bias = bias.as_ref().map(Values::get).transpose()?;
-        let packed = PackedMatrix::new(Values::of(table).get()?, bias, width, kind);
-        Ok(Self { form: Form::Packed(packed), tokens, width })
+        Ok(Self { form: Form::Packed(packed(table, bias, kind)?), tokens, width })
     }
 
     /// The table `[tokens, width]` and what is added to the logits, where they are tensors.

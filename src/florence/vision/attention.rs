@@ -57,6 +57,14 @@ impl Attention {
         })
     }
 
+    /// What the reference calls the block that attends like this, and the attention in it.
+    pub const fn names(&self) -> (&'static str, &'static str) {
+        match self.between {
+            Between::Pixels { .. } => ("spatial", "window_attn"),
+            Between::Channels { .. } => ("channel", "channel_attn"),
+        }
+    }
+
     /// A map `[batch, height, width, channels]` with what was found added.
     ///
     /// # Errors

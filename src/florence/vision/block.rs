@@ -16,8 +16,6 @@ pub struct Block {
     before_mlp: DepthwiseConv,
     mlp_norm: LayerNorm,
     mlp: Mlp,
-    /// What its attention attends between, as the reference names it.
-    kind: &'static str,
 }
 
 /// 3x3 kernels, one a channel, as `[9, channels]`.
@@ -32,7 +30,7 @@ impl Block {
     /// # Errors
     /// A tensor that is missing or does not fit.
     pub fn spatial(config: &VisionConfig, stage: usize, weights: &Weights) -> CheckpointResult<Self> {
-        Self::new(config, stage, weights, ("spatial", Attention::spatial(config, stage, weights)?))
+        Self::new(config, stage, weights, Attention::spatial(config, stage, weights)?)
     }
 
     /// The block that attends between channels.
@@ -40,15 +38,10 @@ impl Block {
     /// # Errors
     /// As [`Self::spatial`].
     pub fn channel(config: &VisionConfig, stage: usize, weights: &Weights) -> CheckpointResult<Self> {
-        Self::new(config, stage, weights, ("channel", Attention::channel(config, stage, weights)?))
+        Self::new(config, stage, weights, Attention::channel(config, stage, weights)?)
     }
 
-    fn new(
-        config: &VisionConfig,
-        stage: usize,
-        weights: &Weights,
-        (kind, attention): (&'static str, Attention),
-    ) -> CheckpointResult<Self> {
+    fn new(config: &VisionConfig, stage: usize, weights: &Weights, attention: Attention) -> CheckpointResult<Self> {
         let channels = config.dim_embed.get(stage).copied().unwrap_or(0);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive ratio")]
         let hidden = (channels as f64 * config.mlp_ratio) as usize;
@@ -59,7 +52,6 @@ impl Block {
             before_mlp: DepthwiseConv::new(channels, &weights.pp("conv2.fn.dw"))?,
             mlp_norm: weights.pp("ffn.norm").layer_norm(channels)?,
             mlp: Mlp::new(mlp.pp("fc1").linear(channels, hidden)?, mlp.pp("fc2").linear(hidden, channels)?),
-            kind,
         })
     }
 
@@ -70,11 +62,11 @@ impl Block {
     pub fn forward(&self, map: &Tensor, name: &str, probe: &mut Probe<'_>) -> Result<Tensor> {
         let map = self.before_attention.forward(map)?;
         let sum = self.attention.add_to(&map)?;
-        let attention = if self.kind == "spatial" { "window_attn" } else { "channel_attn" };
+        let (block, attention) = self.attention.names();
         probe.visit_added(|| format!("{name}.{attention}"), &sum, &map)?;
         let map = self.before_mlp.forward(&sum)?;
         let map = self.mlp.add_normed_to(&self.mlp_norm, &map)?;
-        probe.visit(|| format!("{name}.{}", self.kind), &map);
+        probe.visit(|| format!("{name}.{block}"), &map);
         Ok(map)
     }
 }

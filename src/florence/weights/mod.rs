@@ -21,7 +21,7 @@ use wanted::Wanted;
 
 use super::error::{CheckpointError, CheckpointResult};
 use super::files::CheckpointFiles;
-use super::kernels::{LayerNorm, Linear, Vocabulary};
+use super::kernels::{LayerNorm, Linear, Vocabulary, WeightType};
 use super::precision::Precision;
 
 /// The preferred file of weights.
@@ -133,10 +133,7 @@ impl Weights {
     /// # Errors
     /// The device's.
     pub fn product(&self, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
-        match self.device.is_cpu() {
-            true => Ok(Linear::packed(&weight, bias, self.precision.weights())?),
-            false => Ok(Linear::on_device(weight, bias)?),
-        }
+        self.product_as(self.precision.weights(), weight, bias)
     }
 
     /// Like [`Self::product`], with weights that are few and matter much.
@@ -144,9 +141,13 @@ impl Weights {
     /// # Errors
     /// The device's.
     pub fn sensitive_product(&self, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
+        self.product_as(self.precision.sensitive_weights(), weight, bias)
+    }
+
+    fn product_as(&self, kind: WeightType, weight: Tensor, bias: Option<Tensor>) -> CheckpointResult<Linear> {
         match self.device.is_cpu() {
-            true => Ok(Linear::packed(&weight, bias, self.precision.sensitive_weights())?),
-            false => self.product(weight, bias),
+            true => Ok(Linear::packed(&weight, bias, kind)?),
+            false => Ok(Linear::on_device(weight, bias)?),
         }
     }
 
@@ -156,7 +157,7 @@ impl Weights {
     /// The device's.
     pub fn vocabulary(&self, table: Tensor, bias: Option<Tensor>) -> CheckpointResult<Vocabulary> {
         match self.device.is_cpu() {
-            true => Ok(Vocabulary::packed(&table, bias, self.precision.sensitive_weights())?),
+            true => Ok(Vocabulary::packed(&table, bias.as_ref(), self.precision.sensitive_weights())?),
             false => Ok(Vocabulary::new(table, bias)?),
         }
     }

@@ -1,17 +1,15 @@
 //! The 3x3 depthwise convolution, channels last, with bias and residual in the same pass.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
-use super::memory::{Shared, written};
+use super::memory::{Scratch, Shared, written};
 use super::simd::{InstructionSet, Kernel, Simd};
 
 /// Weights of one channel.
 pub const TAPS: usize = 9;
 
-/// Pixels of a row whose sources stay in the first cache while all channels are computed.
-const PIXELS: usize = 8;
+/// Neighbouring pixels that are computed together: each pixel of the map is then read twice a row, not three times.
+const PIXELS: usize = 4;
 
 /// A map and the weights of a convolution.
 #[derive(Clone, Copy)]
@@ -52,57 +50,65 @@ impl Kernel for Row<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let channels = self.input.bias.len();
-        for first in (0..self.input.width).step_by(PIXELS) {
-            let columns = first..(first + PIXELS).min(self.input.width);
-            for channel in (0..channels).step_by(S::LANES) {
-                // SAFETY: the caller's promise.
-                unsafe { self.columns::<S>(columns.clone(), channel, channels - channel) }
-            }
+        let beside = Scratch::zeros(self.input.bias.len());
+        let width = self.input.width;
+        for first in (0..width / PIXELS * PIXELS).step_by(PIXELS) {
+            // SAFETY: the caller's promise, here and below; the pixels are there.
+            unsafe { self.pixels::<S, PIXELS>(first, &beside) }
+        }
+        for first in width / PIXELS * PIXELS..width {
+            // SAFETY: as above.
+            unsafe { self.pixels::<S, 1>(first, &beside) }
         }
     }
 }
 
 impl Row<'_> {
-    /// Some pixels of the row, for a vector of channels of which `left` exist.
-    ///
-    /// Every source pixel is read once: it belongs to the results before, at and behind it, whose sums move along.
+    /// `COUNT` pixels from `first` on, channel by channel: the channels of a pixel lie together. `beside` are the pixels that are
+    /// not on the map.
     #[inline(always)]
     #[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
-    unsafe fn columns<S: Simd>(&self, columns: Range<usize>, channel: usize, left: usize) {
+    unsafe fn pixels<S: Simd, const COUNT: usize>(&self, first: usize, beside: &[f32]) {
         let DepthwiseInput { map, weight, bias, height, width } = self.input;
-        let channels = bias.len();
-        let (row, y) = (width * channels, self.index % height);
-        // SAFETY: rows above the first and below the last are left out, and so are the columns beside the map.
-        unsafe {
-            let taps: [S::F32; TAPS] =
-                std::array::from_fn(|tap| S::load_up_to(weight.as_ptr().add(tap * channels + channel), left));
-            let bias = S::load_up_to(bias.as_ptr().add(channel), left);
-            let (mut before, mut at, mut behind) = (bias, bias, bias);
-            // The pixel itself comes last, so that what is added to it is summed without its size.
-            let finish = |column: usize, sum: S::F32| {
-                let place = column * channels + channel;
-                let pixel = S::load_up_to(map.as_ptr().wrapping_add(self.index * row + place), left);
-                S::store_up_to(self.out.at(place), S::add(pixel, sum), left);
-            };
-            let above = map.as_ptr().wrapping_add(self.index * row + channel).wrapping_sub(row);
-            for source in columns.start.saturating_sub(1)..(columns.end + 1).min(width) {
-                for dy in 0..3 {
-                    if (dy == 0 && y == 0) || (dy == 2 && y + 1 == height) {
-                        continue;
-                    }
-                    let value = S::load_up_to(above.wrapping_add(dy * row + source * channels), left);
-                    before = S::mul_add(value, taps[3 * dy + 2], before);
-                    at = S::mul_add(value, taps[3 * dy + 1], at);
-                    behind = S::mul_add(value, taps[3 * dy], behind);
+        let (channels, y) = (bias.len(), self.index % height);
+        let here = map.as_ptr().wrapping_add(self.index * width * channels);
+        let rows = y.saturating_sub(1)..(y + 2).min(height);
+        // Where the sources are: for each of up to three rows, the pixels and their neighbours.
+        let mut sources = [[beside.as_ptr(); PIXELS + 2]; 3];
+        for (sources, row) in sources.iter_mut().zip(rows.clone()) {
+            for (place, source) in sources.iter_mut().enumerate() {
+                if let Some(column) = (first + place).checked_sub(1).filter(|column| *column < width) {
+                    *source = here.wrapping_add((row * width + column) * channels).wrapping_sub(y * width * channels);
                 }
-                if source > columns.start {
-                    finish(source - 1, before);
-                }
-                (before, at, behind) = (at, behind, bias);
             }
-            if columns.end == width {
-                finish(width - 1, before);
+        }
+        for channel in (0..channels).step_by(S::LANES) {
+            let left = channels - channel;
+            // SAFETY: the rows, and as many channels, are there.
+            unsafe {
+                let mut sums = [S::load_up_to(bias.as_ptr().add(channel), left); COUNT];
+                for (sources, row) in sources.iter().zip(rows.clone()) {
+                    let taps = weight.as_ptr().add(3 * (row + 1 - y) * channels + channel);
+                    let taps = [
+                        S::load_up_to(taps, left),
+                        S::load_up_to(taps.add(channels), left),
+                        S::load_up_to(taps.add(2 * channels), left),
+                    ];
+                    for place in 0..COUNT + 2 {
+                        let value = S::load_up_to(sources[place].wrapping_add(channel), left);
+                        for (dx, tap) in taps.into_iter().enumerate() {
+                            if place >= dx && place - dx < COUNT {
+                                sums[place - dx] = S::mul_add(value, tap, sums[place - dx]);
+                            }
+                        }
+                    }
+                }
+                for (place, sum) in sums.into_iter().enumerate() {
+                    // The pixel itself comes last, so that what is added to it is summed without its size.
+                    let at = (first + place) * channels + channel;
+                    let pixel = S::load_up_to(here.wrapping_add(at), left);
+                    S::store_up_to(self.out.at(at), S::add(pixel, sum), left);
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
+use super::simd::Simd;
+
 /// A pointer to memory of which each thread writes a part of its own.
 #[derive(Debug)]
 pub struct Shared<T>(*mut T);
@@ -58,6 +60,20 @@ pub unsafe fn written(length: usize, write: impl FnOnce(Shared<f32>)) -> Vec<f32
     values
 }
 
+/// Copies few values, which calling the library's function would take longer than.
+///
+/// # Safety
+/// As [`Simd`]; `count` values are there, and room for them elsewhere.
+#[inline(always)]
+pub unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for start in (0..count).step_by(S::LANES) {
+            S::store_up_to(to.add(start), S::load_up_to(from.add(start), count - start), count - start);
+        }
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
 }
@@ -79,6 +95,13 @@ impl Scratch {
             memory.resize(length, 0.);
         }
         Self { memory, length }
+    }
+
+    /// `length` zeros.
+    pub fn zeros(length: usize) -> Self {
+        let mut scratch = Self::new(length);
+        scratch.fill(0.);
+        scratch
     }
 }
 

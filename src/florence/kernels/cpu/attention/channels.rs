@@ -2,12 +2,16 @@
 
 use rayon::prelude::*;
 
-use super::super::memory::{Shared, written};
+use super::super::memory::{Scratch, Shared, copy, written};
+use super::super::product::tile::LINE_WORDS;
 use super::super::product::{After, Input, PackedMatrix, Rows, WeightType, block_into};
-use super::super::simd::{InstructionSet, Kernel, Simd, exp};
+use super::super::simd::{InstructionSet, Kernel, Simd};
+use super::softmax::softmax;
 
 /// Pixels whose products are summed by one task. The sums are added up in the order of the pixels.
 const PIXELS: usize = 256;
+/// Pixels whose values are read group by group while they are in the cache; a multiple of every tile's rows.
+const VALUES: usize = 48;
 /// Channels of the queries whose sums are held in registers at a time.
 const TILE: usize = 4;
 
@@ -50,11 +54,15 @@ pub fn channel_attention(qkv: &[f32], batch: usize, channels: usize, groups: usi
                 let (first, batch) = (index % parts * PIXELS, index / parts);
                 let values = picture(batch).get(first * 3 * channels + 2 * channels..).unwrap_or_default();
                 let out = out.skip((batch * pixels + first) * channels);
-                let rows = (pixels - first).min(PIXELS);
-                for (group, weights) in weights.iter().skip(batch * groups).take(groups).enumerate() {
-                    let values = Rows::new(values.get(group * width..).unwrap_or_default(), 3 * channels);
-                    let input = (Input::plain(values), rows);
-                    block_into(input, weights, After::default(), (out.skip(group * width), channels));
+                let pixels = (pixels - first).min(PIXELS);
+                for first in (0..pixels).step_by(VALUES) {
+                    let rows = (pixels - first).min(VALUES);
+                    for (group, weights) in weights.iter().skip(batch * groups).take(groups).enumerate() {
+                        let values = values.get(first * 3 * channels + group * width..).unwrap_or_default();
+                        let input = (Input::plain(Rows::new(values, 3 * channels)), rows);
+                        let out = out.skip(first * channels + group * width);
+                        block_into(input, weights, After::default(), (out, channels));
+                    }
                 }
             });
         })
@@ -75,16 +83,21 @@ impl Kernel for Correlate<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        let mut rows = Scratch::new(self.pixels * 2 * self.width);
         for group in (0..self.channels).step_by(self.width.max(1)) {
+            // SAFETY: the caller's promise.
+            unsafe { self.gather::<S>(group, &mut rows) };
             for query in (0..self.width).step_by(TILE) {
-                let rows = (self.width - query).min(TILE);
+                let queries = (self.width - query).min(TILE);
                 for key in (0..self.width).step_by(2 * S::LANES) {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        if rows == TILE && key + 2 * S::LANES <= self.width {
-                            self.tile::<S>(group, query, key);
+                        // SAFETY: the group is there.
+                        let out = self.out.skip(group * self.width);
+                        if queries == TILE && key + 2 * S::LANES <= self.width {
+                            self.tile::<S>(&rows, (query, key), out);
                         } else {
-                            self.rest((group, query, key), rows, (self.width - key).min(2 * S::LANES));
+                            self.rest(&rows, (query, queries), (key, (self.width - key).min(2 * S::LANES)), out);
                         }
                     }
                 }
@@ -94,25 +107,46 @@ impl Kernel for Correlate<'_> {
 }
 
 impl Correlate<'_> {
+    /// Brings the queries and keys of a group together, `[pixels][2 * width]`: where they come from, those of a group lie so far
+    /// apart that they would displace each other in the first cache. Those of the next group are fetched meanwhile.
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(&self, group: usize, rows: &mut [f32]) {
+        let mut pixel = self.qkv.as_ptr().wrapping_add(group);
+        let mut to = rows.as_mut_ptr();
+        for _ in 0..self.pixels {
+            for from in [pixel, pixel.wrapping_add(self.channels)] {
+                // SAFETY: pixels have queries and keys, and there is room for those of one group.
+                unsafe {
+                    copy::<S>(from, to, self.width);
+                    to = to.add(self.width);
+                }
+                for start in (0..self.width).step_by(LINE_WORDS) {
+                    S::prefetch(from.wrapping_add(self.width + start).cast());
+                }
+            }
+            pixel = pixel.wrapping_add(3 * self.channels);
+        }
+    }
+
     #[inline(always)]
     #[allow(clippy::indexing_slicing, reason = "indices below the arrays' own lengths")]
-    unsafe fn tile<S: Simd>(&self, group: usize, query: usize, key: usize) {
-        // SAFETY: channels and pixels are there.
+    unsafe fn tile<S: Simd>(&self, rows: &[f32], (query, key): (usize, usize), out: Shared<f32>) {
+        // SAFETY: rows hold queries and keys, and the result has room for each with each.
         unsafe {
             let mut sums = [[S::splat(0.); 2]; TILE];
-            let mut pixel = self.qkv.as_ptr();
+            let mut row = rows.as_ptr();
             for _ in 0..self.pixels {
-                let keys = pixel.add(self.channels + group + key);
+                let keys = row.add(self.width + key);
                 let keys = [S::load(keys), S::load(keys.add(S::LANES))];
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = S::splat(*pixel.add(group + query + row));
+                for (place, sums) in sums.iter_mut().enumerate() {
+                    let value = S::splat(*row.add(query + place));
                     sums[0] = S::mul_add(value, keys[0], sums[0]);
                     sums[1] = S::mul_add(value, keys[1], sums[1]);
                 }
-                pixel = pixel.add(3 * self.channels);
+                row = row.add(2 * self.width);
             }
-            for (row, sums) in sums.iter().enumerate() {
-                let to = self.out.at((group + query + row) * self.width + key);
+            for (place, sums) in sums.iter().enumerate() {
+                let to = out.at((query + place) * self.width + key);
                 S::store(to, sums[0]);
                 S::store(to.add(S::LANES), sums[1]);
             }
@@ -121,19 +155,21 @@ impl Correlate<'_> {
 
     /// What does not fill whole vectors.
     #[inline(always)]
-    unsafe fn rest(&self, (group, query, key): (usize, usize, usize), queries: usize, keys: usize) {
-        for row in 0..queries {
-            for column in 0..keys {
-                let mut sum = 0.;
-                for pixel in self.qkv.chunks(3 * self.channels).take(self.pixels) {
-                    // SAFETY: channels are there.
-                    sum += unsafe {
-                        pixel.get_unchecked(group + query + row)
-                            * pixel.get_unchecked(self.channels + group + key + column)
-                    };
+    unsafe fn rest(
+        &self,
+        rows: &[f32],
+        (query, queries): (usize, usize),
+        (key, keys): (usize, usize),
+        out: Shared<f32>,
+    ) {
+        for query in query..query + queries {
+            for key in key..key + keys {
+                let pairs = rows.chunks_exact((2 * self.width).max(1));
+                // SAFETY: rows hold queries and keys, and the result has room for each with each.
+                unsafe {
+                    let products = pairs.map(|row| row.get_unchecked(query) * row.get_unchecked(self.width + key));
+                    *out.at(query * self.width + key) = products.sum();
                 }
-                // SAFETY: as above.
-                unsafe { *self.out.at((group + query + row) * self.width + key + column) = sum };
             }
         }
     }
@@ -150,18 +186,7 @@ impl Kernel for Softmax<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let greatest = self.row.iter().fold(f32::NEG_INFINITY, |most, score| most.max(score * self.scale));
-        let mut sum = 0.;
-        for scores in self.row.chunks_mut(S::LANES) {
-            // SAFETY: as many elements as the chunk has.
-            unsafe {
-                let values = S::load_up_to(scores.as_ptr(), scores.len());
-                let weights = exp::<S>(S::sub(S::mul(values, S::splat(self.scale)), S::splat(greatest)));
-                S::store_up_to(scores.as_mut_ptr(), weights, scores.len());
-            }
-            sum += scores.iter().sum::<f32>();
-        }
-        let inverse = sum.recip();
-        self.row.iter_mut().for_each(|weight| *weight *= inverse);
+        // SAFETY: the caller's promise.
+        unsafe { softmax::<S>(self.row, self.scale) }
     }
 }

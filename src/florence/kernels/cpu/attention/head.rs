@@ -1,8 +1,9 @@
 //! One head of an attention whose queries and keys are all at hand: scores, softmax and sums for a few queries at a time.
 
-use super::super::memory::Scratch;
-use super::super::product::tile::{CHUNK, Floats, Sums, multiply};
-use super::super::simd::{Kernel, Simd, exp};
+use super::super::memory::{Scratch, copy};
+use super::super::product::tile::{Ahead, CHUNK, FloatTotal, Floats, LINE_WORDS, Sums, Total, multiply};
+use super::super::simd::{Kernel, MOST_LANES, Simd};
+use super::softmax::exponentials;
 
 /// Vectors of a panel of keys or of columns.
 const PANEL_VECTORS: usize = 2;
@@ -25,7 +26,7 @@ pub struct Head<R> {
     pub queries: usize,
     /// How many are attended to.
     pub keys: usize,
-    /// What queries are multiplied with.
+    /// What scores are multiplied with.
     pub scale: f32,
 }
 
@@ -65,8 +66,9 @@ impl<R: HeadRows> Kernel for Head<R> {
         let (weights, scores) = rest.split_at_mut(layout.weights);
         // SAFETY: the parts are as large as the layout says, and rows as wide as the head.
         unsafe {
-            self.pack_keys(keys, panel);
-            self.pack_values(values, panel);
+            self.fetch_next_head::<S>();
+            self.pack_keys::<S>(keys, panel);
+            self.pack_values::<S>(values, panel);
             for first in (0..self.queries).step_by(rows) {
                 let parts = Parts { keys, values, queries, weights, scores, scores_stride: layout.scores_stride };
                 match S::TILE_ROWS {
@@ -90,16 +92,42 @@ struct Parts<'a> {
 }
 
 impl<R: HeadRows> Head<R> {
+    /// Has the rows of the head beside this one fetched, which is often the next: rows lie too far apart for the processor to see
+    /// a pattern.
+    #[inline(always)]
+    unsafe fn fetch_next_head<S: Simd>(&self) {
+        for index in 0..self.queries {
+            for part in self.rows.position(index) {
+                for start in (self.width..2 * self.width).step_by(LINE_WORDS) {
+                    S::prefetch(part.wrapping_add(start).cast());
+                }
+            }
+        }
+    }
+
     /// Keys side by side, so that a vector holds one element of several.
     #[inline(always)]
-    unsafe fn pack_keys(&self, to: &mut [f32], panel: usize) {
+    unsafe fn pack_keys<S: Simd>(&self, to: &mut [f32], panel: usize) {
+        let whole = self.width / S::LANES * S::LANES;
         for (index, panel_keys) in to.chunks_exact_mut(panel * self.width).enumerate() {
-            for column in 0..panel {
-                // Keys beyond the last repeat it: their scores are not used.
-                let [_, key, _] = self.rows.position((index * panel + column).min(self.keys - 1));
-                for (element, place) in panel_keys.iter_mut().skip(column).step_by(panel).enumerate() {
-                    // SAFETY: rows are as wide as the head.
-                    *place = unsafe { *key.add(element) };
+            for first in (0..panel).step_by(S::LANES) {
+                let mut keys = [std::ptr::null(); MOST_LANES];
+                for (lane, place) in keys.iter_mut().enumerate().take(S::LANES) {
+                    // Keys beyond the last repeat it: their scores are not used.
+                    [_, *place, _] = self.rows.position((index * panel + first + lane).min(self.keys - 1));
+                }
+                // SAFETY: rows are as wide as the head, and there is room for each element of each key.
+                unsafe {
+                    let to = panel_keys.as_mut_ptr().add(first);
+                    for element in (0..whole).step_by(S::LANES) {
+                        let rows = keys.map(|key| key.wrapping_add(element));
+                        S::transpose(&rows, to.add(element * panel), panel);
+                    }
+                    for element in whole..self.width {
+                        for (lane, key) in keys.iter().enumerate().take(S::LANES) {
+                            *to.add(element * panel + lane) = *key.add(element);
+                        }
+                    }
                 }
             }
         }
@@ -107,16 +135,14 @@ impl<R: HeadRows> Head<R> {
 
     /// Values by panels of columns.
     #[inline(always)]
-    unsafe fn pack_values(&self, to: &mut [f32], panel: usize) {
+    unsafe fn pack_values<S: Simd>(&self, to: &mut [f32], panel: usize) {
         for (index, columns) in to.chunks_exact_mut(panel * self.keys).enumerate() {
             let count = (self.width - index * panel).min(panel);
             for (key, place) in columns.chunks_exact_mut(panel).enumerate() {
                 let [_, _, value] = self.rows.position(key);
                 // SAFETY: rows are as wide as the head.
-                let value = unsafe { std::slice::from_raw_parts(value.add(index * panel), count) };
-                for (to, from) in place.iter_mut().zip(value.iter().chain(std::iter::repeat(&0.))) {
-                    *to = *from;
-                }
+                unsafe { copy::<S>(value.add(index * panel), place.as_mut_ptr(), count) };
+                place.iter_mut().skip(count).for_each(|rest| *rest = 0.);
             }
         }
     }
@@ -130,27 +156,24 @@ impl<R: HeadRows> Head<R> {
         unsafe {
             for row in 0..ROWS {
                 let [query, _, _] = self.rows.position(first + row.min(count - 1));
-                let query = std::slice::from_raw_parts(query, self.width);
-                for (chunk, values) in query.chunks(CHUNK).enumerate() {
-                    let to = parts.queries.as_mut_ptr().add((chunk * ROWS + row) * CHUNK);
-                    for (place, value) in values.iter().enumerate() {
-                        *to.add(place) = value * self.scale;
-                    }
+                for start in (0..self.width).step_by(CHUNK) {
+                    let to = parts.queries.as_mut_ptr().add(start * ROWS + row * CHUNK);
+                    copy::<S>(query.add(start), to, CHUNK.min(self.width - start));
                 }
             }
             for (index, keys) in parts.keys.chunks_exact(panel * self.width).enumerate() {
                 let sums = self.product::<S, ROWS>(parts.queries.as_ptr(), keys.as_ptr(), self.width);
                 for (row, sums) in sums.iter().enumerate() {
                     let to = parts.scores.as_mut_ptr().add(row * parts.scores_stride + index * panel);
-                    S::store(to, sums[0]);
-                    S::store(to.add(S::LANES), sums[1]);
+                    S::store(to, sums[0].value());
+                    S::store(to.add(S::LANES), sums[1].value());
                 }
             }
             let mut inverse = [0f32; ROWS];
             for (row, inverse) in inverse.iter_mut().enumerate() {
-                let scores = parts.scores.as_ptr().add(row * parts.scores_stride);
-                let to = parts.weights.as_mut_ptr().add(row * CHUNK);
-                *inverse = softmax::<S>(scores, self.keys, to, ROWS * CHUNK).recip();
+                let scores = (parts.scores.as_ptr().add(row * parts.scores_stride), self.keys);
+                let to = (parts.weights.as_mut_ptr().add(row * CHUNK), ROWS * CHUNK);
+                *inverse = exponentials::<S>(scores, self.scale, to).recip();
             }
             for (index, values) in parts.values.chunks_exact(panel * self.keys).enumerate() {
                 let sums = self.product::<S, ROWS>(parts.weights.as_ptr(), values.as_ptr(), self.keys);
@@ -158,7 +181,7 @@ impl<R: HeadRows> Head<R> {
                     let Some(out) = self.rows.out(first + row) else { continue };
                     for (vector, sum) in sums.iter().enumerate() {
                         let column = index * panel + vector * S::LANES;
-                        let value = S::mul(*sum, S::splat(inverse[row]));
+                        let value = S::mul(sum.value(), S::splat(inverse[row]));
                         match self.width.saturating_sub(column) {
                             0 => {}
                             left if left >= S::LANES => S::store(out.add(column), value),
@@ -179,42 +202,8 @@ impl<R: HeadRows> Head<R> {
     ) -> Sums<S, Floats, ROWS> {
         // SAFETY: the caller's promise.
         unsafe {
-            let zeros = [[S::splat(0.); PANEL_VECTORS]; ROWS];
-            multiply::<S, Floats, ROWS>(values.cast(), panel.cast(), steps, zeros)
+            let zeros = [[FloatTotal::zero(); PANEL_VECTORS]; ROWS];
+            multiply::<S, Floats, ROWS>(values.cast(), (panel.cast(), steps), Ahead::NOTHING, zeros)
         }
-    }
-}
-
-/// Writes `e^(score - greatest)` of the first `count` scores, a chunk every `stride` floats, and gives their sum.
-#[inline(always)]
-unsafe fn softmax<S: Simd>(scores: *const f32, count: usize, to: *mut f32, stride: usize) -> f32 {
-    let whole = count / S::LANES * S::LANES;
-    // SAFETY: there are `count` scores, and room for as many chunks.
-    unsafe {
-        let mut most = S::splat(*scores);
-        for start in (0..whole).step_by(S::LANES) {
-            most = S::max(most, S::load(scores.add(start)));
-        }
-        let mut greatest = S::greatest(most);
-        for place in whole..count {
-            greatest = greatest.max(*scores.add(place));
-        }
-        let mut sum = S::splat(0.);
-        let mut rest = 0.;
-        let place = |start: usize| to.add(start / CHUNK * stride + start % CHUNK);
-        for start in (0..whole).step_by(S::LANES) {
-            let weight = exp::<S>(S::sub(S::load(scores.add(start)), S::splat(greatest)));
-            sum = S::add(sum, weight);
-            S::store(place(start), weight);
-        }
-        if whole < count {
-            let left = count - whole;
-            let weight = exp::<S>(S::sub(S::load_first(scores.add(whole), left), S::splat(greatest)));
-            S::store_first(place(whole), weight, left);
-            for lane in 0..left {
-                rest += *place(whole).add(lane);
-            }
-        }
-        S::sum(sum) + rest
     }
 }

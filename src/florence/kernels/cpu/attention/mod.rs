@@ -3,6 +3,7 @@
 mod channels;
 mod head;
 mod sequence;
+mod softmax;
 mod step;
 mod windows;
 

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::super::memory::{Scratch, Shared, written};
-use super::super::simd::{InstructionSet, Kernel, Simd, exp};
+use super::super::simd::{InstructionSet, Kernel, Simd};
+use super::softmax::softmax;
 
 /// Positions whose values are added at a time, so that sums stay in registers.
 const POSITIONS: usize = 8;
@@ -151,13 +152,13 @@ impl Attend<'_> {
                 for head in 0..self.heads {
                     for beam in 0..count {
                         let query = self.query(beams.start + beam).add(head * width);
-                        let score = dot::<S>(query, keys.add(head * width), width) * scale;
+                        let score = dot::<S>(query, keys.add(head * width), width);
                         *scores.as_mut_ptr().add(place(head, beam) + position) = score;
                     }
                 }
             }
             for row in scores.chunks_exact_mut(positions.max(1)) {
-                softmax::<S>(row);
+                softmax::<S>(row, scale);
             }
             for beam in beams.clone() {
                 let out = self.out.at((self.row + beam) * self.input.width + self.first_head * width);
@@ -225,26 +226,6 @@ unsafe fn add_values<S: Simd>(
                 sum = S::mul_add(S::splat(*weights.add(position)), value, sum);
             }
             S::store_up_to(out.add(start), sum, left);
-        }
-    }
-}
-
-/// Softmax of a row in its place.
-#[inline(always)]
-unsafe fn softmax<S: Simd>(row: &mut [f32]) {
-    let greatest = row.iter().fold(f32::NEG_INFINITY, |most, score| most.max(*score));
-    let mut sum = 0.;
-    // SAFETY: as many elements as a chunk has.
-    unsafe {
-        for scores in row.chunks_mut(S::LANES) {
-            let values = S::load_up_to(scores.as_ptr(), scores.len());
-            S::store_up_to(scores.as_mut_ptr(), exp::<S>(S::sub(values, S::splat(greatest))), scores.len());
-            sum += scores.iter().sum::<f32>();
-        }
-        let inverse = S::splat(f32::recip(sum));
-        for weights in row.chunks_mut(S::LANES) {
-            let values = S::load_up_to(weights.as_ptr(), weights.len());
-            S::store_up_to(weights.as_mut_ptr(), S::mul(values, inverse), weights.len());
         }
     }
 }

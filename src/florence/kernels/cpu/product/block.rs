@@ -6,11 +6,14 @@ use super::super::memory::{Scratch, Shared};
 use super::super::simd::{Kernel, Simd, gelu};
 use super::packed::{PANEL_VECTORS, PackedMatrix, Panels};
 use super::rows::{BYTE_OFFSET, Input, Pack, Rows};
-use super::tile::{Bytes, CHUNK, Floats, PairedBf16, Sums, WideBf16, multiply};
+use super::tile::{Ahead, Bytes, CHUNK, Floats, LINE_WORDS, PairedBf16, Sums, Total, WideBf16, multiply};
 
 /// Inputs that are multiplied at a time. Sums that wait for further inputs go through memory, so they are few; a panel stays in the
 /// second cache.
 const BLOCK_INPUTS: usize = 1024;
+
+/// Fewer tiles than these would have to fetch much of the next panel each, and read panels one after the other anyway.
+const FEW_TILES: usize = 3;
 
 /// What follows a product.
 #[derive(Clone, Copy, Default)]
@@ -80,6 +83,14 @@ struct Tile {
     padded: usize,
 }
 
+/// Part of a panel: its first words, the steps in it, and what is fetched meanwhile.
+#[derive(Clone, Copy)]
+struct Weights {
+    words: *const u32,
+    steps: usize,
+    ahead: Ahead,
+}
+
 /// A tile and a panel, and how far their sums are.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -112,23 +123,33 @@ impl Block<'_> {
         // Quantised sums are not resumed.
         let at_a_time = if units.is_some() { steps.max(1) } else { BLOCK_INPUTS / F::INPUTS };
         let padded_rows: usize = tiles::<S>(self.rows).map(|tile| tile.padded).sum();
+        let panel_words = PANEL_VECTORS * S::LANES;
+        let next_lines = match tiles::<S>(self.rows).count() {
+            few if few < FEW_TILES => 0,
+            count => (CHUNK * panel_words / LINE_WORDS).div_ceil(count),
+        };
         let mut scratch = Scratch::new(padded_rows * (row_words + 1) + inputs);
-        let (words, rest) = scratch.split_at_mut(padded_rows * row_words);
+        let (packed, rest) = scratch.split_at_mut(padded_rows * row_words);
         let (row_scales, buffer) = rest.split_at_mut(padded_rows);
         // SAFETY: the scratch holds as much as the tiles ask for; the rest is the caller's promise.
         unsafe {
-            self.pack::<S, F>(words, row_scales, buffer);
+            self.pack::<S, F>(packed, row_scales, buffer);
             for start in (0..steps.max(1)).step_by(at_a_time) {
                 let count = (steps - start).min(at_a_time);
                 for panel in self.panels.clone() {
-                    let weights = panels.add((panel * steps + start) * PANEL_VECTORS * S::LANES);
+                    let words = panels.add((panel * steps + start) * panel_words);
+                    // While the tiles meet one panel, each of them has a part of the next one fetched.
+                    let mut next = words.wrapping_add(steps * panel_words);
+                    let lines = if panel + 1 < self.panels.end { next_lines } else { 0 };
                     for tile in tiles::<S>(self.rows) {
                         let at = tile.first * row_words + start * F::WORDS * tile.padded;
-                        let values = words.as_ptr().add(at).cast();
+                        let values = packed.as_ptr().add(at).cast();
                         let row_scales = row_scales.as_ptr().add(tile.first);
                         let (is_first, is_last) = (start == 0, start + count == steps);
                         let place = Place { tile, panel, is_first, is_last, units, row_scales };
-                        self.tile::<S, F>(place, values, (weights, count));
+                        let ahead = Ahead { from: next, lines };
+                        self.tile::<S, F>(place, values, Weights { words, steps: count, ahead });
+                        next = next.wrapping_add(count.div_ceil(CHUNK) * lines * LINE_WORDS);
                     }
                 }
             }
@@ -155,7 +176,7 @@ impl Block<'_> {
     }
 
     #[inline(always)]
-    unsafe fn tile<S: Simd, F: Pack<S>>(&self, place: Place<'_>, values: *const u32, weights: (*const u32, usize)) {
+    unsafe fn tile<S: Simd, F: Pack<S>>(&self, place: Place<'_>, values: *const u32, weights: Weights) {
         // SAFETY: the caller's promise, handed on.
         unsafe {
             match place.tile.padded {
@@ -173,27 +194,51 @@ impl Block<'_> {
         &self,
         place: Place<'_>,
         values: *const u32,
-        (weights, steps): (*const u32, usize),
+        weights: Weights,
     ) {
         // SAFETY: the caller's promise; what lies beyond the outputs is neither read nor written.
         unsafe {
-            let mut sums: Sums<S, F, ROWS> = [[F::zero(); PANEL_VECTORS]; ROWS];
+            let mut sums: Sums<S, F, ROWS> = [[F::Sum::zero(); PANEL_VECTORS]; ROWS];
             if !place.is_first {
                 for (row, sums) in sums.iter_mut().enumerate().take(place.tile.rows) {
                     for (vector, sum) in sums.iter_mut().enumerate() {
-                        *sum =
-                            F::resume(self.span::<S>(place.panel, vector).load(self.at(place, row, vector, S::LANES)));
+                        *sum = F::Sum::resume(self.span::<S>(place.panel, vector).load(self.at(
+                            place,
+                            row,
+                            vector,
+                            S::LANES,
+                        )));
                     }
                 }
             }
-            let sums = multiply::<S, F, ROWS>(values, weights, steps, sums);
+            self.fetch_places::<S>(place);
+            let sums = multiply::<S, F, ROWS>(values, (weights.words, weights.steps), weights.ahead, sums);
             for (row, sums) in sums.into_iter().enumerate().take(place.tile.rows) {
                 for (vector, sum) in sums.into_iter().enumerate() {
                     let span = self.span::<S>(place.panel, vector);
-                    let value = F::value(sum);
+                    let value = sum.value();
                     let value = if place.is_last { self.finish::<S>(place, (row, vector), value) } else { value };
                     span.store(self.at(place, row, vector, S::LANES), value);
                 }
+            }
+        }
+    }
+
+    /// Has those lines fetched that the tile's results go to, and what is added to them: they lie far apart, and nothing else
+    /// foresees that they are needed when the sums are ready.
+    #[inline(always)]
+    unsafe fn fetch_places<S: Simd>(&self, place: Place<'_>) {
+        let last = PANEL_VECTORS * S::LANES - 1;
+        for row in 0..place.tile.rows {
+            // SAFETY: the tile's rows are there.
+            let to: *const u32 = unsafe { self.at(place, row, 0, S::LANES) }.cast();
+            S::prefetch(to);
+            S::prefetch(to.wrapping_add(last));
+            if let Some(residual) = self.after.residual {
+                let row = residual.row(place.tile.first + row, self.weights.outputs);
+                let from: *const u32 = row.as_ptr().wrapping_add(self.column::<S>(place.panel, 0)).cast();
+                S::prefetch(from);
+                S::prefetch(from.wrapping_add(last));
             }
         }
     }

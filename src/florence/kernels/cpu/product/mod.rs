@@ -5,7 +5,7 @@
 mod block;
 mod packed;
 mod rows;
-pub(super) mod tile;
+pub mod tile;
 
 use rayon::prelude::*;
 
@@ -88,14 +88,13 @@ pub fn mlp(
 ) -> Vec<f32> {
     let after_inner = After { gelu: true, residual: None };
     let after_outer = After { gelu: false, residual: Some(residual) };
-    let block_rows = if inner.outputs() > 2048 { BLOCK_ROWS / 2 } else { BLOCK_ROWS };
-    if rows.div_ceil(block_rows) < 2 * rayon::current_num_threads() && rayon::current_num_threads() > 1 {
+    if rows.div_ceil(BLOCK_ROWS) < 2 * rayon::current_num_threads() && rayon::current_num_threads() > 1 {
         let hidden = product(input, rows, inner, after_inner);
         return product(Input::plain(Rows::new(&hidden, inner.outputs())), rows, outer, after_outer);
     }
     let outputs = outer.outputs();
     let block = |first: usize, out: Shared<f32>| {
-        let rows = (rows - first).min(block_rows);
+        let rows = (rows - first).min(BLOCK_ROWS);
         let mut hidden = Scratch::new(rows * inner.outputs());
         inner.set.run(Block {
             input: input.skip(first),
@@ -120,7 +119,7 @@ pub fn mlp(
     // SAFETY: the blocks cover every row.
     unsafe {
         written(rows * outputs, |out| {
-            (0..rows.div_ceil(block_rows)).into_par_iter().for_each(|index| block(index * block_rows, out));
+            (0..rows.div_ceil(BLOCK_ROWS)).into_par_iter().for_each(|index| block(index * BLOCK_ROWS, out));
         })
     }
 }

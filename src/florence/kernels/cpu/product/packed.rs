@@ -7,6 +7,9 @@ use super::super::simd::InstructionSet;
 /// Vectors of a panel.
 pub const PANEL_VECTORS: usize = 2;
 
+/// Words that are worth a task of their own when weights are packed.
+const TASK_WORDS: usize = 1 << 16;
+
 /// How weights are kept on a CPU. Sums are in f32 in any case, or exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightType {
@@ -134,7 +137,8 @@ impl<T: Sync> Source<'_, T> {
         let mut panels = vec![nothing; self.places * words];
         let panel_words = (self.width * words).max(1);
         let panel_rows = self.weight.par_chunks((self.width * self.inputs).max(1));
-        panels.par_chunks_exact_mut(panel_words).zip(panel_rows).for_each(|(panel, rows)| {
+        let packed = panels.par_chunks_exact_mut(panel_words).zip(panel_rows);
+        packed.with_min_len(TASK_WORDS.div_ceil(panel_words)).for_each(|(panel, rows)| {
             for (column, row) in rows.chunks_exact(self.inputs).enumerate() {
                 for (index, place) in panel.iter_mut().skip(column).step_by(self.width).enumerate() {
                     *place = word(row, index);

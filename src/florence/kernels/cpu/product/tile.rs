@@ -10,10 +10,62 @@ pub const CHUNK: usize = 16;
 const FEW_ROWS: usize = 3;
 const PREFETCH_WORDS: usize = 1024;
 
+/// A vector of sums.
+pub trait Total<S: Simd>: Copy {
+    /// Of nothing.
+    unsafe fn zero() -> Self;
+    /// To go on with.
+    unsafe fn resume(from: S::F32) -> Self;
+    /// As floats.
+    unsafe fn value(self) -> S::F32;
+}
+
+/// Sums of floats.
+#[derive(Clone, Copy)]
+pub struct FloatTotal<S: Simd>(S::F32);
+
+impl<S: Simd> Total<S> for FloatTotal<S> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { S::splat(0.) })
+    }
+    #[inline(always)]
+    unsafe fn resume(from: S::F32) -> Self {
+        Self(from)
+    }
+    #[inline(always)]
+    unsafe fn value(self) -> S::F32 {
+        self.0
+    }
+}
+
+/// Exact sums. A product of bytes has one block of inputs, so none is resumed.
+#[derive(Clone, Copy)]
+pub struct WholeTotal<S: Simd>(S::I32);
+
+impl<S: Simd> Total<S> for WholeTotal<S> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { S::zero_i32() })
+    }
+    #[inline(always)]
+    unsafe fn resume(_from: S::F32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::zero() }
+    }
+    #[inline(always)]
+    unsafe fn value(self) -> S::F32 {
+        // SAFETY: the caller's promise.
+        unsafe { S::to_f32(self.0) }
+    }
+}
+
 /// How activations and weights of one type are multiplied. A step reads a word of each output.
 pub trait Form<S: Simd> {
     /// Sums.
-    type Sum: Copy;
+    type Sum: Total<S>;
     /// Weights of a step, a vector of outputs.
     type Weights: Copy;
     /// Inputs of a step.
@@ -21,49 +73,30 @@ pub trait Form<S: Simd> {
     /// Words that the activations of a row take in a step.
     const WORDS: usize;
 
-    /// The sum of nothing.
-    unsafe fn zero() -> Self::Sum;
-    /// A sum to go on with.
-    unsafe fn resume(from: S::F32) -> Self::Sum;
     /// Reads a vector of words.
     unsafe fn load(from: *const u32) -> Self::Weights;
     /// Adds the products of a step.
     unsafe fn step(values: *const u32, weights: Self::Weights, sum: Self::Sum) -> Self::Sum;
-    /// The sum as floats.
-    unsafe fn value(sum: Self::Sum) -> S::F32;
 }
 
 /// Floats with floats.
 pub struct Floats;
 
 impl<S: Simd> Form<S> for Floats {
-    type Sum = S::F32;
+    type Sum = FloatTotal<S>;
     type Weights = S::F32;
     const INPUTS: usize = 1;
     const WORDS: usize = 1;
 
     #[inline(always)]
-    unsafe fn zero() -> S::F32 {
-        // SAFETY: the caller's promise, here and below.
-        unsafe { S::splat(0.) }
-    }
-    #[inline(always)]
-    unsafe fn resume(from: S::F32) -> S::F32 {
-        from
-    }
-    #[inline(always)]
     unsafe fn load(from: *const u32) -> S::F32 {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise, here and below.
         unsafe { S::load(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn step(values: *const u32, weights: S::F32, sum: S::F32) -> S::F32 {
+    unsafe fn step(values: *const u32, weights: S::F32, sum: FloatTotal<S>) -> FloatTotal<S> {
         // SAFETY: as above.
-        unsafe { S::mul_add(S::splat(*values.cast()), weights, sum) }
-    }
-    #[inline(always)]
-    unsafe fn value(sum: S::F32) -> S::F32 {
-        sum
+        FloatTotal(unsafe { S::mul_add(S::splat(*values.cast()), weights, sum.0) })
     }
 }
 
@@ -71,36 +104,23 @@ impl<S: Simd> Form<S> for Floats {
 pub struct WideBf16;
 
 impl<S: Simd> Form<S> for WideBf16 {
-    type Sum = S::F32;
+    type Sum = FloatTotal<S>;
     type Weights = (S::F32, S::F32);
     const INPUTS: usize = 2;
     const WORDS: usize = 2;
 
     #[inline(always)]
-    unsafe fn zero() -> S::F32 {
-        // SAFETY: the caller's promise, here and below.
-        unsafe { S::splat(0.) }
-    }
-    #[inline(always)]
-    unsafe fn resume(from: S::F32) -> S::F32 {
-        from
-    }
-    #[inline(always)]
     unsafe fn load(from: *const u32) -> (S::F32, S::F32) {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise, here and below.
         unsafe { S::split_bf16(S::load(from.cast())) }
     }
     #[inline(always)]
-    unsafe fn step(values: *const u32, (low, high): (S::F32, S::F32), sum: S::F32) -> S::F32 {
+    unsafe fn step(values: *const u32, (low, high): (S::F32, S::F32), sum: FloatTotal<S>) -> FloatTotal<S> {
         // SAFETY: as above.
         unsafe {
-            let sum = S::mul_add(S::splat(*values.cast()), low, sum);
-            S::mul_add(S::splat(*values.add(1).cast()), high, sum)
+            let sum = S::mul_add(S::splat(*values.cast()), low, sum.0);
+            FloatTotal(S::mul_add(S::splat(*values.add(1).cast()), high, sum))
         }
-    }
-    #[inline(always)]
-    unsafe fn value(sum: S::F32) -> S::F32 {
-        sum
     }
 }
 
@@ -108,74 +128,63 @@ impl<S: Simd> Form<S> for WideBf16 {
 pub struct PairedBf16;
 
 impl<S: Simd> Form<S> for PairedBf16 {
-    type Sum = S::F32;
+    type Sum = FloatTotal<S>;
     type Weights = S::F32;
     const INPUTS: usize = 2;
     const WORDS: usize = 1;
 
     #[inline(always)]
-    unsafe fn zero() -> S::F32 {
-        // SAFETY: the caller's promise, here and below.
-        unsafe { S::splat(0.) }
-    }
-    #[inline(always)]
-    unsafe fn resume(from: S::F32) -> S::F32 {
-        from
-    }
-    #[inline(always)]
     unsafe fn load(from: *const u32) -> S::F32 {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise, here and below.
         unsafe { S::load(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn step(values: *const u32, weights: S::F32, sum: S::F32) -> S::F32 {
+    unsafe fn step(values: *const u32, weights: S::F32, sum: FloatTotal<S>) -> FloatTotal<S> {
         // SAFETY: as above.
-        unsafe { S::dot_bf16(*values, weights, sum) }
-    }
-    #[inline(always)]
-    unsafe fn value(sum: S::F32) -> S::F32 {
-        sum
+        FloatTotal(unsafe { S::dot_bf16(*values, weights, sum.0) })
     }
 }
 
-/// Quantised activations with bytes. A product of them has one block of inputs, so no sum is resumed.
+/// Quantised activations with bytes.
 pub struct Bytes;
 
 impl<S: Simd> Form<S> for Bytes {
-    type Sum = S::I32;
+    type Sum = WholeTotal<S>;
     type Weights = S::Bytes;
     const INPUTS: usize = 4;
     const WORDS: usize = if S::HAS_BYTE_DOT { 1 } else { 2 };
 
     #[inline(always)]
-    unsafe fn zero() -> S::I32 {
-        // SAFETY: the caller's promise, here and below.
-        unsafe { S::zero_i32() }
-    }
-    #[inline(always)]
-    unsafe fn resume(_from: S::F32) -> S::I32 {
-        // SAFETY: as above.
-        unsafe { S::zero_i32() }
-    }
-    #[inline(always)]
     unsafe fn load(from: *const u32) -> S::Bytes {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise, here and below.
         unsafe { S::load_bytes(from) }
     }
     #[inline(always)]
-    unsafe fn step(values: *const u32, weights: S::Bytes, sum: S::I32) -> S::I32 {
+    unsafe fn step(values: *const u32, weights: S::Bytes, sum: WholeTotal<S>) -> WholeTotal<S> {
         // SAFETY: as above.
-        unsafe { S::dot_i8(values, weights, sum) }
-    }
-    #[inline(always)]
-    unsafe fn value(sum: S::I32) -> S::F32 {
-        // SAFETY: as above.
-        unsafe { S::to_f32(sum) }
+        WholeTotal(unsafe { S::dot_i8(values, weights, sum.0) })
     }
 }
 
 /// Sums of a tile of `ROWS` rows and a panel.
 pub type Sums<S, F, const ROWS: usize> = [[<F as Form<S>>::Sum; PANEL_VECTORS]; ROWS];
+
+/// Words of a line of the cache.
+pub const LINE_WORDS: usize = 16;
+
+/// What is fetched into the cache while a tile is computed: so many lines with each chunk of steps.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    /// The first line.
+    pub from: *const u32,
+    /// Lines with each chunk.
+    pub lines: usize,
+}
+
+impl Ahead {
+    /// What follows is in the cache, or nobody knows it.
+    pub const NOTHING: Self = Self { from: std::ptr::null(), lines: 0 };
+}
 
 /// Adds `steps` steps to the sums of a tile.
 ///
@@ -186,13 +195,17 @@ pub type Sums<S, F, const ROWS: usize> = [[<F as Form<S>>::Sum; PANEL_VECTORS]; 
 #[inline(always)]
 pub unsafe fn multiply<S: Simd, F: Form<S>, const ROWS: usize>(
     mut values: *const u32,
-    mut weights: *const u32,
-    mut steps: usize,
+    (mut weights, mut steps): (*const u32, usize),
+    mut ahead: Ahead,
     mut sums: Sums<S, F, ROWS>,
 ) -> Sums<S, F, ROWS> {
     // Wrapping additions are those that are not checked where everything else is.
     while steps > 0 {
         let in_chunk = steps.min(CHUNK);
+        for _ in 0..ahead.lines {
+            S::prefetch(ahead.from);
+            ahead.from = ahead.from.wrapping_add(LINE_WORDS);
+        }
         let mut step_values = values;
         for _ in 0..in_chunk {
             // SAFETY: the caller's promise.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{Kernel, MOST_LANES, Simd};
 
 /// Eight lanes.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,38 @@ static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 
 unsafe fn first(count: usize) -> __m256i {
     // SAFETY: 16 entries are there, of which eight are read from at most the eighth on.
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - count.min(8)).cast()) }
+}
+
+/// Transposes eight elements of eight rows; the results begin every `stride` floats.
+///
+/// # Safety
+/// AVX is enabled; the elements are there, and room for them.
+#[inline(always)]
+pub(super) unsafe fn transpose_8(rows: [*const f32; 8], to: *mut f32, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b, c, d, e, f, g, h] = rows;
+        for half in 0..2 {
+            // A row in each half of a vector, so that what follows stays within halves.
+            let mut vectors = [_mm256_setzero_ps(); 4];
+            for (vector, (lower, upper)) in vectors.iter_mut().zip([(a, e), (b, f), (c, g), (d, h)]) {
+                let lower = _mm256_castps128_ps256(_mm_loadu_ps(lower.add(4 * half)));
+                *vector = _mm256_insertf128_ps::<1>(lower, _mm_loadu_ps(upper.add(4 * half)));
+            }
+            let [a, b, c, d] = vectors;
+            let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            let columns = [
+                _mm256_shuffle_ps::<0x44>(ab, cd),
+                _mm256_shuffle_ps::<0xee>(ab, cd),
+                _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+            ];
+            for (index, column) in columns.into_iter().enumerate() {
+                _mm256_storeu_ps(to.add((4 * half + index) * stride), column);
+            }
+        }
+    }
 }
 
 // SAFETY: each operation is one or two instructions that touch no more memory than it says.
@@ -62,6 +94,12 @@ unsafe impl Simd for Avx2 {
     unsafe fn store_first(to: *mut f32, value: __m256, count: usize) {
         // SAFETY: masked lanes are not written.
         unsafe { _mm256_maskstore_ps(to, first(count), value) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: &[*const f32; MOST_LANES], to: *mut f32, stride: usize) {
+        let [a, b, c, d, e, f, g, h, ..] = *rows;
+        // SAFETY: the caller's promise.
+        unsafe { transpose_8([a, b, c, d, e, f, g, h], to, stride) }
     }
     #[inline(always)]
     fn prefetch(at: *const u32) {

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::avx2::transpose_8;
+use super::{Kernel, MOST_LANES, Simd};
 
 /// Sixteen lanes; `BYTES` tells whether VNNI may be used, `PAIRS` whether BF16 may.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,17 @@ unsafe impl<const BYTES: bool, const PAIRS: bool> Simd for Avx512<BYTES, PAIRS> 
     unsafe fn store_first(to: *mut f32, value: __m512, count: usize) {
         // SAFETY: masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: &[*const f32; MOST_LANES], to: *mut f32, stride: usize) {
+        for (half, rows) in rows.as_chunks::<8>().0.iter().enumerate() {
+            for element in [0, 8] {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    transpose_8(rows.map(|row| row.wrapping_add(element)), to.add(element * stride + 8 * half), stride);
+                }
+            }
+        }
     }
     #[inline(always)]
     fn prefetch(at: *const u32) {

@@ -17,6 +17,9 @@ use std::sync::OnceLock;
 pub use math::{exp, gelu};
 pub use portable::Portable;
 
+/// Elements of the widest vectors.
+pub const MOST_LANES: usize = 16;
+
 /// Vectors of one instruction set. All pointers are to memory of the caller's, unaligned.
 ///
 /// # Safety
@@ -53,6 +56,17 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn store_up_to(to: *mut f32, value: Self::F32, count: usize) {
         // SAFETY: the caller's promise.
         unsafe { if count >= Self::LANES { Self::store(to, value) } else { Self::store_first(to, value, count) } }
+    }
+    /// Writes [`Self::LANES`] elements of as many rows column by column: element `i` of every row to the vector `i * stride` floats
+    /// behind `to`.
+    #[inline(always)]
+    unsafe fn transpose(rows: &[*const f32; MOST_LANES], to: *mut f32, stride: usize) {
+        for (lane, row) in rows.iter().enumerate().take(Self::LANES) {
+            for element in 0..Self::LANES {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(element * stride + lane) = *row.add(element) };
+            }
+        }
     }
     /// Has the line of memory fetched that an address lies in, wherever that is.
     #[inline(always)]

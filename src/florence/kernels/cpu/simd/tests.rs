@@ -49,11 +49,26 @@ impl Kernel for Check {
                 assert_eq!((&out[..count], out[count]), (&VALUES[..count], 9.));
             }
             Self::dots::<S>(lanes);
+            Self::transposed::<S>();
         }
     }
 }
 
 impl Check {
+    #[inline(always)]
+    unsafe fn transposed<S: Simd>() {
+        let (width, stride) = (S::LANES + 1, S::LANES + 3);
+        let from: Vec<f32> = (0..MOST_LANES * width).map(|index| index as f32).collect();
+        let mut to = vec![-1.; S::LANES * stride];
+        let rows: [*const f32; MOST_LANES] = std::array::from_fn(|row| from.as_ptr().wrapping_add(row * width));
+        // SAFETY: rows have as many elements, and the result as many rows.
+        unsafe { S::transpose(&rows, to.as_mut_ptr(), stride) };
+        for (element, row) in to.chunks(stride).enumerate() {
+            let expected: Vec<f32> = (0..S::LANES).map(|lane| (lane * width + element) as f32).collect();
+            assert_eq!((&row[..S::LANES], row[S::LANES]), (&expected[..], -1.));
+        }
+    }
+
     #[inline(always)]
     unsafe fn dots<S: Simd>(lanes: impl Fn(S::F32) -> Vec<f32>) {
         let words: Vec<u32> = (0..16u32).map(|lane| 0x3f80_4000 ^ (lane << 20) ^ (lane << 3)).collect();
