@@ -102,7 +102,7 @@ fn states_and_logits_of_golden_checkpoints_are_near() {
         .collect();
     folders.sort();
     assert!(!folders.is_empty());
-    for (precision, limit) in [(Precision::Bf16, 0.04), (Precision::Int8, 0.2)] {
+    for (precision, hidden, logits) in [(Precision::Bf16, 0.1, 0.3), (Precision::Int8, 0.3, 0.7)] {
         let mut distance = Distance::default();
         for folder in &folders {
             let files = CheckpointFiles::Folder(folder.clone());
@@ -110,7 +110,7 @@ fn states_and_logits_of_golden_checkpoints_are_near() {
         }
         println!("golden checkpoints in {precision}: {distance:.3?}");
         assert!(distance.tokens > 20);
-        assert!(distance.hidden < limit && distance.logits < limit, "{precision}: {distance:?}");
+        assert!(distance.hidden < hidden && distance.logits < logits, "{precision}: {distance:?}");
     }
 }
 

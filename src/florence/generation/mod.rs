@@ -6,11 +6,10 @@
 mod beam;
 mod greedy;
 mod options;
-mod ranking;
 mod rules;
 
+pub use florence_cpu::ranking::{BestFew, Candidate, Ranking, Wanted};
 pub use options::{EarlyStopping, ForcedToken, GenerationOptions};
-pub use ranking::{BestFew, Candidate, Ranking, Wanted};
 pub use rules::{ModelTokens, Rules};
 
 use super::answer::StopReason;

@@ -4,10 +4,10 @@ use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::DecoderCache;
 use super::composed::{attend, softmax_f32};
-use super::cpu::attention as cpu;
-use super::cpu::memory::Shared;
-use super::cpu::simd::InstructionSet;
 use super::values::{Values, is_on_cpu, tensor};
+use florence_cpu::attention as cpu;
+use florence_cpu::memory::Shared;
+use florence_cpu::simd::InstructionSet;
 
 /// Attention between the pixels of each window of a map.
 ///

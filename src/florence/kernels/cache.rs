@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor, bail};
 
-use super::cpu::memory::Shared;
+use florence_cpu::memory::Shared;
 
 /// Tokens for which room is made at a time.
 const BUCKET: usize = 64;

@@ -5,9 +5,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::cpu::depthwise::{self, DepthwiseInput, TAPS};
-use super::cpu::simd::InstructionSet;
 use super::values::{Values, is_on_cpu, tensor};
+use florence_cpu::depthwise::{self, DepthwiseInput, TAPS};
+use florence_cpu::simd::InstructionSet;
 
 /// `x + conv(x)` of `x` `[batch, height, width, channels]` with `weight` `[9, channels]`, row by row of the kernel, and
 /// `bias` `[channels]`. The picture is padded with one ring of zeros, so the size stays.

@@ -3,9 +3,9 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::ops;
 
-use super::cpu::layer_norm::{EPSILON, NormWeights, layer_norm};
-use super::cpu::simd::InstructionSet;
 use super::values::{Values, is_on_cpu, tensor};
+use florence_cpu::layer_norm::{EPSILON, NormWeights, layer_norm};
+use florence_cpu::simd::InstructionSet;
 
 /// `(x - mean) / sqrt(variance + 1e-5) * weight + bias` over the last axis, statistics in f32 or wider.
 #[derive(Debug, Clone)]

@@ -3,11 +3,11 @@
 use candle_core::{DType, Module, Result, Shape, Tensor, bail};
 
 use super::LayerNorm;
-use super::cpu::product::{After, Input, PackedMatrix, Rows, mlp, product};
 use super::layer_norm::NormValues;
 use super::values::{Values, tensor};
+use florence_cpu::product::{After, Input, PackedMatrix, Rows, mlp, product};
 
-pub use super::cpu::product::WeightType;
+pub use florence_cpu::product::WeightType;
 
 /// `x Wᵀ + b` with what goes before and what follows it.
 pub struct Linear {

@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::Linear;
-use super::cpu::patches::{PatchInput, patch_conv};
 use super::values::{Values, tensor};
+use florence_cpu::patches::{PatchInput, patch_conv};
 
 /// Where a convolution looks.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,12 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cpu::product::{After, Input, PackedMatrix, Rows, WeightType, product};
-use super::cpu::rank::rank;
-use super::cpu::simd::InstructionSet;
 use super::linear::packed;
 use super::values::{Values, tensor};
 use crate::florence::generation::{Ranking, Wanted};
+use florence_cpu::product::{After, Input, PackedMatrix, Rows, WeightType, product};
+use florence_cpu::rank::rank;
+use florence_cpu::simd::InstructionSet;
 
 /// The one table that turns tokens into vectors, and vectors into logits.
 pub struct Vocabulary {

@@ -1,7 +1,7 @@
 //! The best few tokens of a row of logits in two passes: the sum of exponentials, then the search.
 
+use super::ranking::{BestFew, Candidate, Ranking, Wanted};
 use super::simd::{InstructionSet, Kernel, Simd, exp};
-use crate::florence::generation::{BestFew, Candidate, Ranking, Wanted};
 
 /// Logits whose exponentials are summed in f32 before the sum goes on in f64.
 const BLOCK: usize = 1024;

@@ -5,7 +5,7 @@
 mod block;
 mod packed;
 mod rows;
-pub mod tile;
+pub(crate) mod tile;
 
 use rayon::prelude::*;
 

@@ -25,6 +25,7 @@ pub const MOST_LANES: usize = 16;
 /// # Safety
 /// Operations may only be called where the instruction set is enabled, which [`InstructionSet::run`] sees to, and on memory
 /// that is valid for as many elements as each says.
+#[allow(clippy::missing_safety_doc, reason = "what the trait asks for holds for each operation")]
 pub unsafe trait Simd: Copy + 'static {
     /// Floats.
     type F32: Copy;

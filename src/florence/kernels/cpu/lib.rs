@@ -10,4 +10,5 @@ pub mod memory;
 pub mod patches;
 pub mod product;
 pub mod rank;
+pub mod ranking;
 pub mod simd;
