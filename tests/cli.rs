@@ -320,12 +320,14 @@ fn captions_of_any_length_are_grounded() {
 fn every_stage_is_timed_with_exactly_as_many_tokens_as_asked_for() {
     let arguments =
         "bench --model demo --device cpu --batch 2 --prompts 3 --beams 2 --tokens 7 --prompt-tokens 5 --repeat 2";
+    let scene = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scenes/scene_00.png");
     let mut arguments: Vec<&str> = arguments.split(' ').collect();
+    arguments.extend(["--picture", text(&scene)]);
     let table = stdout(&run(&arguments));
     arguments.push("--json");
     let report: Value = serde_json::from_str(&stdout(&run(&arguments))).unwrap();
     assert_eq!((&report["new_tokens"], &report["batch"], &report["prompts"]), (&json!(7), &json!(2), &json!(3)));
-    for stage in ["vision", "projector", "encoder", "cross_kv", "step", "generate"] {
+    for stage in ["decode", "resize", "vision", "projector", "encoder", "cross_kv", "step", "generate"] {
         for kind in ["ms", "min_ms", "cpu_ms"] {
             assert!(report[kind][stage].as_f64().unwrap() > 0., "{kind} {stage}: {report}");
         }
@@ -333,6 +335,7 @@ fn every_stage_is_timed_with_exactly_as_many_tokens_as_asked_for() {
     }
     assert!(report["rss_peak_mib"].as_u64().unwrap() > 5);
 
+    is_refused(&["bench", "--model", "demo", "--picture", "nowhere.jpg"], &["cannot read nowhere.jpg"]);
     is_refused(&["bench", "--random", "huge"], &["huge", "base or large"]);
     is_refused(&["bench", "--random", "base", "--model", "demo"], &["--model"]);
     is_refused(&["bench", "--model", "demo", "--tokens", "0"], &["--tokens"]);

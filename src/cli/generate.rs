@@ -10,12 +10,10 @@ use serde_json::json;
 use super::args::GenerateArgs;
 use super::error::{CliError, CliResult};
 use super::locate::locate;
-use super::print_line;
+use super::{picture, print_line};
 use crate::engine::OpenDevice;
 use crate::florence::answer::PictureSize;
-use crate::florence::image::Picture;
 use crate::florence::{Florence, FlorenceError, Generation, Probe};
-use crate::media::{DecodeOptions, decode};
 use crate::telemetry::{self, LogStyle};
 
 /// Pairs that are decoded together.
@@ -55,7 +53,7 @@ fn answer(model: &Florence, batch: &[(&Path, &str)], args: &GenerateArgs) -> Cli
 }
 
 fn encode(model: &Florence, file: &Path, args: &GenerateArgs) -> CliResult<(Tensor, PictureSize)> {
-    let picture = read_picture(file)?;
+    let picture = picture::decode(file, &picture::read(file)?)?;
     let processor = model.processor();
     let pixels = processor.pixels(&picture, args.image_size.unwrap_or_else(|| processor.image_size()))?;
     Ok((model.encode_pixels(&pixels, &mut Probe::none())?, PictureSize::of(&picture)))
@@ -72,12 +70,6 @@ fn pair<'a>(images: &'a [PathBuf], prompts: &'a [String]) -> CliResult<Vec<(&'a 
     }
     let images = images.iter().map(PathBuf::as_path).cycle();
     Ok(images.zip(prompts.iter().map(String::as_str).cycle()).take(count).collect())
-}
-
-fn read_picture(file: &Path) -> CliResult<Picture> {
-    let name = file.display();
-    let bytes = std::fs::read(file).map_err(|error| CliError::Usage(format!("cannot read {name}: {error}")))?;
-    decode(&bytes, &DecodeOptions::default()).map_err(|error| CliError::Failed(format!("{name}: {error}")))
 }
 
 fn render(generation: &Generation) -> String {

@@ -13,6 +13,7 @@ mod list;
 mod locate;
 mod openapi;
 mod parse;
+mod picture;
 mod predict;
 mod serve;
 mod verify;

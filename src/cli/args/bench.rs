@@ -1,5 +1,6 @@
 //! Options of `bench`.
 
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use clap::Args;
@@ -36,6 +37,9 @@ pub struct BenchArgs {
     /// Prompts about each picture
     #[arg(long, default_value_t = 1, value_parser = parse_count)]
     pub prompts: usize,
+    /// A picture whose decoding and resizing are timed as well
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
     /// Calls of each stage that count
     #[arg(long, default_value_t = 5, value_parser = parse_count)]
     pub repeat: usize,

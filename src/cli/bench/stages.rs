@@ -1,10 +1,13 @@
 //! The stages of an answer, each on its own and all together.
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor};
 
 use super::clock::{Clock, Timing};
 use crate::cli::args::BenchArgs;
 use crate::cli::error::{CliError, CliResult};
+use crate::cli::picture;
 use crate::florence::generation::{GenerationOptions, Wanted};
 use crate::florence::{DecoderCache, Encoded, Florence, FlorenceError, Probe};
 
@@ -65,20 +68,33 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// The model's.
     pub fn run(&self) -> CliResult<Measured> {
+        let mut timings = match &self.args.picture {
+            None => vec![],
+            Some(file) => self.picture(file)?,
+        };
         let (map, vision) = self.repeat(|| Ok(self.model.see(&self.pixels, &mut Probe::none())?))?;
         let (features, projector) = self.repeat(|| Ok(self.model.project(&map, &mut Probe::none())?))?;
         let (encoded, encoder) = self.repeat(|| self.encode(&features))?;
         let (cross_kv, step) = self.decode(&encoded)?;
         let (new_tokens, generate) = self.repeat(|| self.generate())?;
-        let timings = [
+        timings.extend([
             ("vision", vision),
             ("projector", projector),
             ("encoder", encoder),
             ("cross_kv", cross_kv),
             ("step", step),
             ("generate", generate),
-        ];
-        Ok(Measured { timings: timings.to_vec(), new_tokens })
+        ]);
+        Ok(Measured { timings, new_tokens })
+    }
+
+    /// What happens to a file before the model sees it.
+    fn picture(&self, file: &Path) -> CliResult<Vec<(&'static str, Timing)>> {
+        let bytes = picture::read(file)?;
+        let (picture, decode) = self.repeat(|| picture::decode(file, &bytes))?;
+        let processor = self.model.processor();
+        let (_, resize) = self.repeat(|| Ok(processor.pixels(&picture, processor.image_size())?))?;
+        Ok(vec![("decode", decode), ("resize", resize)])
     }
 
     /// Image features, repeated for each prompt of a picture, together with the prompts.
