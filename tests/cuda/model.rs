@@ -176,8 +176,7 @@ fn small_f32() {
 
 #[test]
 fn small_halves() {
-    // By how much an answer may score worse than f32's, a token: with random weights the best few lie that near to each other.
-    for (dtype, tolerance, near) in [(DType::F16, 1e-2, 2e-2), (DType::BF16, 8e-2, 5e-2)] {
+    for (dtype, tolerance, near) in [(DType::F16, 1e-2, 5e-3), (DType::BF16, 8e-2, 5e-2)] {
         let Agreement { equal, all, worst } = compare_small(dtype, tolerance);
         println!(
             "small checkpoints in {dtype:?}: {equal} of {all} tokens equal, an answer is at most {worst:.1e} worse"
