@@ -102,51 +102,64 @@ fn states_and_logits_of_golden_checkpoints_are_near() {
         .collect();
     folders.sort();
     assert!(!folders.is_empty());
-    for (precision, hidden, logits) in [(Precision::Bf16, 0.1, 0.3), (Precision::Int8, 0.3, 0.7)] {
-        let mut distance = Distance::default();
-        for folder in &folders {
-            let files = CheckpointFiles::Folder(folder.clone());
-            compare(&load(&files, Precision::F32), &load(&files, precision), &mut distance);
+    let mut distances = COARSE.map(|precision| (precision, Distance::default()));
+    for folder in folders {
+        let files = CheckpointFiles::Folder(folder);
+        let exact = Asked::of(load(&files, Precision::F32));
+        for (precision, distance) in &mut distances {
+            distance.note(&exact, &Asked::of(load(&files, *precision)));
         }
+    }
+    for ((precision, distance), (hidden, logits)) in distances.into_iter().zip([(0.1, 0.3), (0.3, 0.7)]) {
         println!("golden checkpoints in {precision}: {distance:.3?}");
         assert!(distance.tokens > 20);
         assert!(distance.hidden < hidden && distance.logits < logits, "{precision}: {distance:?}");
     }
 }
 
-fn compare(exact: &Florence, coarse: &Florence, distance: &mut Distance) {
-    let (height, width) = exact.processor().image_size();
-    let mut random = Random::new(5);
-    let values = (0..2 * 3 * height * width).map(|_| random.within(-2., 2.) as f32).collect();
-    let pixels = Tensor::from_vec(values, (2, 3, height as usize, width as usize), &Device::Cpu).unwrap();
-    let encode = |model: &Florence| {
+/// A model that was asked about two pictures.
+struct Asked {
+    model: Florence,
+    encoded: Encoded,
+    /// Ids of the best answers.
+    answers: Vec<Vec<u32>>,
+}
+
+impl Asked {
+    fn of(model: Florence) -> Self {
+        let (height, width) = model.processor().image_size();
+        let mut random = Random::new(5);
+        let values = (0..2 * 3 * height * width).map(|_| random.within(-2., 2.) as f32).collect();
+        let pixels = Tensor::from_vec(values, (2, 3, height as usize, width as usize), &Device::Cpu).unwrap();
         let features = model.encode_pixels(&pixels, &mut Probe::none()).unwrap();
-        model.encode(&features, &[vec![0, 7, 8, 9, 2], vec![0, 5, 2]], &mut Probe::none()).unwrap()
-    };
-    let encoded = [exact, coarse].map(encode);
-    let options = GenerationOptions { max_new_tokens: TOKENS, ..GenerationOptions::default() };
-    let [expected, found] =
-        [(exact, &encoded[0]), (coarse, &encoded[1])].map(|(model, encoded)| model.search(encoded, options).unwrap());
-    for (row, (expected, found)) in expected.iter().zip(&found).enumerate() {
-        let (expected, found) = (&expected[0].ids, &found[0].ids);
-        distance.tokens += expected.len();
-        distance.equal_tokens += found.iter().zip(expected).filter(|(a, b)| a == b).count();
-        let hidden = encoded
-            .each_ref()
-            .map(|encoded| encoded.hidden.get(row).unwrap().narrow(0, 0, encoded.lengths[row]).unwrap());
-        distance.hidden = distance.hidden.max(relative(&hidden[1], &hidden[0]));
-        let logits = [(exact, &encoded[0]), (coarse, &encoded[1])]
-            .map(|(model, encoded)| logits_along(model, encoded, row, expected));
-        distance.logits = distance.logits.max(relative(&logits[1], &logits[0]));
+        let encoded = model.encode(&features, &[vec![0, 7, 8, 9, 2], vec![0, 5, 2]], &mut Probe::none()).unwrap();
+        let options = GenerationOptions { max_new_tokens: TOKENS, ..GenerationOptions::default() };
+        let found = model.search(&encoded, options).unwrap();
+        Self { model, encoded, answers: found.into_iter().map(|mut answers| answers.remove(0).ids).collect() }
+    }
+
+    /// The encoder's output for a row.
+    fn hidden(&self, row: usize) -> Tensor {
+        self.encoded.hidden.get(row).unwrap().narrow(0, 0, self.encoded.lengths[row]).unwrap()
+    }
+
+    /// The logits of a row along an answer, token by token.
+    fn logits(&self, row: usize, ids: &[u32]) -> Tensor {
+        let mut caches = self.model.caches(&self.encoded, &vec![1; self.answers.len()]).unwrap();
+        let step = |id: &u32| self.model.step(&[*id], &mut [&mut caches[row]], &mut Probe::none()).unwrap();
+        Tensor::cat(&ids.iter().map(step).collect::<Vec<_>>(), 0).unwrap()
     }
 }
 
-/// The logits of a row along an answer, token by token.
-fn logits_along(model: &Florence, encoded: &Encoded, row: usize, ids: &[u32]) -> Tensor {
-    let mut caches = model.caches(encoded, &vec![1; encoded.lengths.len()]).unwrap();
-    let logits: Vec<_> =
-        ids.iter().map(|id| model.step(&[*id], &mut [&mut caches[row]], &mut Probe::none()).unwrap()).collect();
-    Tensor::cat(&logits, 0).unwrap()
+impl Distance {
+    fn note(&mut self, exact: &Asked, coarse: &Asked) {
+        for (row, (expected, found)) in exact.answers.iter().zip(&coarse.answers).enumerate() {
+            self.tokens += expected.len();
+            self.equal_tokens += found.iter().zip(expected).filter(|(a, b)| a == b).count();
+            self.hidden = self.hidden.max(relative(&coarse.hidden(row), &exact.hidden(row)));
+            self.logits = self.logits.max(relative(&coarse.logits(row, expected), &exact.logits(row, expected)));
+        }
+    }
 }
 
 /// |a - b| / |b|.

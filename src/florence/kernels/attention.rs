@@ -1,13 +1,13 @@
 //! The attentions of the model: within windows of a map, between channels, of the encoder, and of the decoder over its caches.
 
 use candle_core::{D, DType, Result, Tensor, bail};
+use florence_cpu::attention as cpu;
+use florence_cpu::memory::Shared;
+use florence_cpu::simd::InstructionSet;
 
 use super::DecoderCache;
 use super::composed::{attend, softmax_f32};
 use super::values::{Values, is_on_cpu, tensor};
-use florence_cpu::attention as cpu;
-use florence_cpu::memory::Shared;
-use florence_cpu::simd::InstructionSet;
 
 /// Attention between the pixels of each window of a map.
 ///

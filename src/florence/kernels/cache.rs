@@ -7,7 +7,6 @@
 use std::cell::OnceCell;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor, bail};
-
 use florence_cpu::memory::Shared;
 
 /// Tokens for which room is made at a time.

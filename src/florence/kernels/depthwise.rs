@@ -4,10 +4,10 @@
 //! picture. Here every channel of a pixel is neighbouring memory, so nine multiply-adds over a row do it.
 
 use candle_core::{DType, Result, Tensor, bail};
-
-use super::values::{Values, is_on_cpu, tensor};
 use florence_cpu::depthwise::{self, DepthwiseInput, TAPS};
 use florence_cpu::simd::InstructionSet;
+
+use super::values::{Values, is_on_cpu, tensor};
 
 /// `x + conv(x)` of `x` `[batch, height, width, channels]` with `weight` `[9, channels]`, row by row of the kernel, and
 /// `bias` `[channels]`. The picture is padded with one ring of zeros, so the size stays.

@@ -2,10 +2,10 @@
 
 use candle_core::{Module, Result, Tensor};
 use candle_nn::ops;
-
-use super::values::{Values, is_on_cpu, tensor};
 use florence_cpu::layer_norm::{EPSILON, NormWeights, layer_norm};
 use florence_cpu::simd::InstructionSet;
+
+use super::values::{Values, is_on_cpu, tensor};
 
 /// `(x - mean) / sqrt(variance + 1e-5) * weight + bias` over the last axis, statistics in f32 or wider.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
 //! Products with weights, together with what goes before and what follows them.
 
 use candle_core::{DType, Module, Result, Shape, Tensor, bail};
+use florence_cpu::product::{After, Input, PackedMatrix, Rows, mlp, product};
 
 use super::LayerNorm;
 use super::layer_norm::NormValues;
 use super::values::{Values, tensor};
-use florence_cpu::product::{After, Input, PackedMatrix, Rows, mlp, product};
 
 pub use florence_cpu::product::WeightType;
 

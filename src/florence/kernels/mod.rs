@@ -1,6 +1,7 @@
 //! Operations that the model needs and candle lacks, or has only in a slow form.
 //!
-//! Each runs as a kernel of ours on the CPU in f32 (`florence_cpu`, in the folder `cpu`), and is composed of candle's own operations elsewhere.
+//! Each runs as a kernel of ours on the CPU in f32 (`florence_cpu`, in the folder `cpu`), and is composed of candle's own
+//! operations elsewhere.
 
 mod attention;
 mod cache;

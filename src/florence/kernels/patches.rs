@@ -1,10 +1,10 @@
 //! The convolutions that make a map coarser, as products of patches with weights.
 
 use candle_core::{Result, Tensor, bail};
+use florence_cpu::patches::{PatchInput, patch_conv};
 
 use super::Linear;
 use super::values::{Values, tensor};
-use florence_cpu::patches::{PatchInput, patch_conv};
 
 /// Where a convolution looks.
 #[derive(Debug, Clone, Copy)]

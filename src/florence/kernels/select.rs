@@ -1,14 +1,14 @@
 //! The vocabulary: tokens as vectors, vectors as logits, and the best tokens of each row of logits.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use florence_cpu::product::{After, Input, PackedMatrix, Rows, WeightType, product};
+use florence_cpu::rank::rank;
+use florence_cpu::simd::InstructionSet;
 use rayon::prelude::*;
 
 use super::linear::packed;
 use super::values::{Values, tensor};
 use crate::florence::generation::{Ranking, Wanted};
-use florence_cpu::product::{After, Input, PackedMatrix, Rows, WeightType, product};
-use florence_cpu::rank::rank;
-use florence_cpu::simd::InstructionSet;
 
 /// The one table that turns tokens into vectors, and vectors into logits.
 pub struct Vocabulary {

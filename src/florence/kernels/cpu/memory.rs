@@ -74,6 +74,17 @@ pub unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, count: usize) {
     }
 }
 
+/// Floats of a line of the cache.
+pub const LINE: usize = 16;
+
+/// Has the lines of `count` floats fetched that are needed soon, wherever they are.
+#[inline(always)]
+pub fn fetch<S: Simd>(from: *const f32, count: usize) {
+    for start in (0..count).step_by(LINE) {
+        S::prefetch(from.wrapping_add(start).cast());
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
 }

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::super::memory::{Scratch, Shared, copy, written};
-use super::super::product::tile::LINE_WORDS;
+use super::super::memory::{Scratch, Shared, copy, fetch, written};
 use super::super::product::{After, Input, PackedMatrix, Rows, WeightType, block_into};
 use super::super::simd::{InstructionSet, Kernel, Simd};
 use super::softmax::softmax;
@@ -85,15 +84,16 @@ impl Kernel for Correlate<'_> {
     unsafe fn run<S: Simd>(self) {
         let mut rows = Scratch::new(self.pixels * 2 * self.width);
         for group in (0..self.channels).step_by(self.width.max(1)) {
-            // SAFETY: the caller's promise.
-            unsafe { self.gather::<S>(group, &mut rows) };
+            // SAFETY: the caller's promise; the group is there.
+            let out = unsafe {
+                self.gather::<S>(group, &mut rows);
+                self.out.skip(group * self.width)
+            };
             for query in (0..self.width).step_by(TILE) {
                 let queries = (self.width - query).min(TILE);
                 for key in (0..self.width).step_by(2 * S::LANES) {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        // SAFETY: the group is there.
-                        let out = self.out.skip(group * self.width);
                         if queries == TILE && key + 2 * S::LANES <= self.width {
                             self.tile::<S>(&rows, (query, key), out);
                         } else {
@@ -120,9 +120,7 @@ impl Correlate<'_> {
                     copy::<S>(from, to, self.width);
                     to = to.add(self.width);
                 }
-                for start in (0..self.width).step_by(LINE_WORDS) {
-                    S::prefetch(from.wrapping_add(self.width + start).cast());
-                }
+                fetch::<S>(from.wrapping_add(self.width), self.width);
             }
             pixel = pixel.wrapping_add(3 * self.channels);
         }

@@ -1,12 +1,9 @@
 //! One head of an attention whose queries and keys are all at hand: scores, softmax and sums for a few queries at a time.
 
-use super::super::memory::{Scratch, copy};
-use super::super::product::tile::{Ahead, CHUNK, FloatTotal, Floats, LINE_WORDS, Sums, Total, multiply};
+use super::super::memory::{Scratch, copy, fetch};
+use super::super::product::tile::{Ahead, CHUNK, FloatTotal, Floats, PANEL_VECTORS, Sums, Total, multiply};
 use super::super::simd::{Kernel, MOST_LANES, Simd};
 use super::softmax::exponentials;
-
-/// Vectors of a panel of keys or of columns.
-const PANEL_VECTORS: usize = 2;
 
 /// Where the rows of a head are.
 pub trait HeadRows {
@@ -95,12 +92,10 @@ impl<R: HeadRows> Head<R> {
     /// Has the rows of the head beside this one fetched, which is often the next: rows lie too far apart for the processor to see
     /// a pattern.
     #[inline(always)]
-    unsafe fn fetch_next_head<S: Simd>(&self) {
+    fn fetch_next_head<S: Simd>(&self) {
         for index in 0..self.queries {
             for part in self.rows.position(index) {
-                for start in (self.width..2 * self.width).step_by(LINE_WORDS) {
-                    S::prefetch(part.wrapping_add(start).cast());
-                }
+                fetch::<S>(part.wrapping_add(self.width), self.width);
             }
         }
     }
@@ -182,11 +177,7 @@ impl<R: HeadRows> Head<R> {
                     for (vector, sum) in sums.iter().enumerate() {
                         let column = index * panel + vector * S::LANES;
                         let value = S::mul(sum.value(), S::splat(inverse[row]));
-                        match self.width.saturating_sub(column) {
-                            0 => {}
-                            left if left >= S::LANES => S::store(out.add(column), value),
-                            left => S::store_first(out.add(column), value, left),
-                        }
+                        S::store_up_to(out.wrapping_add(column), value, self.width.saturating_sub(column));
                     }
                 }
             }

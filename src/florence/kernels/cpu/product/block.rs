@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::super::memory::{Scratch, Shared};
+use super::super::memory::{LINE, Scratch, Shared};
 use super::super::simd::{Kernel, Simd, gelu};
-use super::packed::{PANEL_VECTORS, PackedMatrix, Panels};
+use super::packed::{PackedMatrix, Panels};
 use super::rows::{BYTE_OFFSET, Input, Pack, Rows};
-use super::tile::{Ahead, Bytes, CHUNK, Floats, LINE_WORDS, PairedBf16, Sums, Total, WideBf16, multiply};
+use super::tile::{Ahead, Bytes, CHUNK, Floats, PANEL_VECTORS, PairedBf16, Sums, Total, WideBf16, multiply};
 
 /// Inputs that are multiplied at a time. Sums that wait for further inputs go through memory, so they are few; a panel stays in the
 /// second cache.
@@ -126,7 +126,7 @@ impl Block<'_> {
         let panel_words = PANEL_VECTORS * S::LANES;
         let next_lines = match tiles::<S>(self.rows).count() {
             few if few < FEW_TILES => 0,
-            count => (CHUNK * panel_words / LINE_WORDS).div_ceil(count),
+            count => (CHUNK * panel_words / LINE).div_ceil(count),
         };
         let mut scratch = Scratch::new(padded_rows * (row_words + 1) + inputs);
         let (packed, rest) = scratch.split_at_mut(padded_rows * row_words);
@@ -149,7 +149,7 @@ impl Block<'_> {
                         let place = Place { tile, panel, is_first, is_last, units, row_scales };
                         let ahead = Ahead { from: next, lines };
                         self.tile::<S, F>(place, values, Weights { words, steps: count, ahead });
-                        next = next.wrapping_add(count.div_ceil(CHUNK) * lines * LINE_WORDS);
+                        next = next.wrapping_add(count.div_ceil(CHUNK) * lines * LINE);
                     }
                 }
             }
@@ -202,12 +202,8 @@ impl Block<'_> {
             if !place.is_first {
                 for (row, sums) in sums.iter_mut().enumerate().take(place.tile.rows) {
                     for (vector, sum) in sums.iter_mut().enumerate() {
-                        *sum = F::Sum::resume(self.span::<S>(place.panel, vector).load(self.at(
-                            place,
-                            row,
-                            vector,
-                            S::LANES,
-                        )));
+                        let from = self.at(place, row, vector, S::LANES);
+                        *sum = F::Sum::resume(S::load_up_to(from, self.left::<S>(place.panel, vector)));
                     }
                 }
             }
@@ -215,10 +211,10 @@ impl Block<'_> {
             let sums = multiply::<S, F, ROWS>(values, (weights.words, weights.steps), weights.ahead, sums);
             for (row, sums) in sums.into_iter().enumerate().take(place.tile.rows) {
                 for (vector, sum) in sums.into_iter().enumerate() {
-                    let span = self.span::<S>(place.panel, vector);
                     let value = sum.value();
                     let value = if place.is_last { self.finish::<S>(place, (row, vector), value) } else { value };
-                    span.store(self.at(place, row, vector, S::LANES), value);
+                    let to = self.at(place, row, vector, S::LANES);
+                    S::store_up_to(to, value, self.left::<S>(place.panel, vector));
                 }
             }
         }
@@ -265,7 +261,8 @@ impl Block<'_> {
             }
             if let Some(residual) = self.after.residual {
                 let row = residual.row(place.tile.first + row, self.weights.outputs);
-                value = S::add(value, self.span::<S>(place.panel, vector).load(row.as_ptr().add(column)));
+                let left = self.left::<S>(place.panel, vector);
+                value = S::add(value, S::load_up_to(row.as_ptr().add(column), left));
             }
             value
         }
@@ -276,11 +273,10 @@ impl Block<'_> {
         (panel * PANEL_VECTORS + vector) * S::LANES
     }
 
-    /// How many outputs a vector of a panel has.
+    /// How many outputs there are from the first of a vector of a panel on.
     #[inline(always)]
-    fn span<S: Simd>(&self, panel: usize, vector: usize) -> Span<S> {
-        let left = self.weights.outputs.saturating_sub(self.column::<S>(panel, vector));
-        Span { count: left, of: std::marker::PhantomData }
+    const fn left<S: Simd>(&self, panel: usize, vector: usize) -> usize {
+        self.weights.outputs.saturating_sub(self.column::<S>(panel, vector))
     }
 
     /// Where a vector of a row of the tile goes. Beyond the outputs it is not used.
@@ -289,24 +285,5 @@ impl Block<'_> {
         let column = (place.panel * PANEL_VECTORS + vector) * lanes;
         // SAFETY: the block's rows are there; nothing is accessed beyond the outputs.
         unsafe { self.out.at((place.tile.first + row) * self.out_stride + column) }
-    }
-}
-
-/// A vector of which only the first elements may exist.
-struct Span<S> {
-    count: usize,
-    of: std::marker::PhantomData<S>,
-}
-
-impl<S: Simd> Span<S> {
-    #[inline(always)]
-    unsafe fn load(&self, from: *const f32) -> S::F32 {
-        // SAFETY: as many elements as exist.
-        unsafe { if self.count >= S::LANES { S::load(from) } else { S::load_first(from, self.count) } }
-    }
-    #[inline(always)]
-    unsafe fn store(&self, to: *mut f32, value: S::F32) {
-        // SAFETY: as many elements as exist.
-        unsafe { if self.count >= S::LANES { S::store(to, value) } else { S::store_first(to, value, self.count) } }
     }
 }

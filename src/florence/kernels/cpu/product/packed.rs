@@ -3,9 +3,7 @@
 use rayon::prelude::*;
 
 use super::super::simd::InstructionSet;
-
-/// Vectors of a panel.
-pub const PANEL_VECTORS: usize = 2;
+use super::tile::PANEL_VECTORS;
 
 /// Words that are worth a task of their own when weights are packed.
 const TASK_WORDS: usize = 1 << 16;

@@ -1,7 +1,10 @@
 //! The innermost loop of a product: a few rows times one panel of outputs, all sums in registers.
 
+use super::super::memory::LINE;
 use super::super::simd::Simd;
-use super::packed::PANEL_VECTORS;
+
+/// Vectors of a panel.
+pub const PANEL_VECTORS: usize = 2;
 
 /// Steps whose activations of a row lie together, so that packing them is copying.
 pub const CHUNK: usize = 16;
@@ -169,9 +172,6 @@ impl<S: Simd> Form<S> for Bytes {
 /// Sums of a tile of `ROWS` rows and a panel.
 pub type Sums<S, F, const ROWS: usize> = [[<F as Form<S>>::Sum; PANEL_VECTORS]; ROWS];
 
-/// Words of a line of the cache.
-pub const LINE_WORDS: usize = 16;
-
 /// What is fetched into the cache while a tile is computed: so many lines with each chunk of steps.
 #[derive(Clone, Copy)]
 pub struct Ahead {
@@ -204,7 +204,7 @@ pub unsafe fn multiply<S: Simd, F: Form<S>, const ROWS: usize>(
         let in_chunk = steps.min(CHUNK);
         for _ in 0..ahead.lines {
             S::prefetch(ahead.from);
-            ahead.from = ahead.from.wrapping_add(LINE_WORDS);
+            ahead.from = ahead.from.wrapping_add(LINE);
         }
         let mut step_values = values;
         for _ in 0..in_chunk {
