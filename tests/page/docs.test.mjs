@@ -1,10 +1,10 @@
 // The page of the API: complete, true, and usable by everybody wherever it lies.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { after, before, describe, it } from "node:test";
+import { after, before, it } from "node:test";
 import { promisify } from "node:util";
 
-import { DESKTOP, PHONE, accessibility, assertFits, openBrowser, openPage, screenshot, startProxy, startServer } from "./support.mjs";
+import { DESKTOP, PHONE, accessibility, assertFits, describe, openBrowser, openPage, screenshot, startProxy, startServer } from "./support.mjs";
 
 const runProgram = promisify(execFile);
 

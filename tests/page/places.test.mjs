@@ -1,8 +1,8 @@
 // Wherever the page is shown, and by whatever it is used: prefixes, frames, phones, keys.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, describe, it } from "node:test";
+import { after, afterEach, before, beforeEach, it } from "node:test";
 
-import { PHONE, assertFits, openBrowser, openPage, pill, run, screenshot, serveModel, startPlatform, startProxy, startServer } from "./support.mjs";
+import { PHONE, assertFits, describe, openBrowser, openPage, pill, run, screenshot, serveModel, startPlatform, startProxy, startServer } from "./support.mjs";
 
 /** What the page may weigh in all. */
 const MAX_PAGE_BYTES = 150_000;

@@ -5,12 +5,12 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { after, before, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { startHub } from "./hub.mjs";
-import { drag, openBrowser, openPage, pill, run, screenshot, serveModel, startServer } from "./support.mjs";
+import { describe, drag, openBrowser, openPage, pill, run, screenshot, serveModel, startServer } from "./support.mjs";
 
 const runProgram = promisify(execFile);
 const FAILED_REQUEST = /Failed to load resource/;

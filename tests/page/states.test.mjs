@@ -1,9 +1,9 @@
 // States that a real server passes too quickly, or only on other machines, shown by a stand-in.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, describe, it } from "node:test";
+import { after, afterEach, before, beforeEach, it } from "node:test";
 
 import { GIB, prediction, servedModel, startMock } from "./mock.mjs";
-import { DESKTOP, PHONE, accessibility, assertFits, drag, openBrowser, openPage, pill, run, screenshot } from "./support.mjs";
+import { DESKTOP, PHONE, accessibility, assertFits, describe, drag, openBrowser, openPage, pill, run, screenshot } from "./support.mjs";
 
 const FAILED_REQUEST = /Failed to load resource/;
 const DOWNLOADING = { model_name: "Florence-2-large-ft", step: "downloading", text: "downloading its files", done_bytes: 400e6, total_bytes: 1000e6, cause: "page" };
@@ -94,13 +94,14 @@ describe("a load", () => {
     await notice.waitFor();
   });
 
-  it("shows its steps, amounts, speed and time left", async () => {
+  it("shows its steps, amounts, speed and time left", async (test) => {
     mock.state.status.loading = { ...DOWNLOADING };
     await open();
     await pill(page, "downloading 40 %");
     assert.equal(await page.getByRole("progressbar").getAttribute("aria-valuenow"), "40");
     assert.equal(await page.locator("#steps [aria-current=step]").innerText(), "Download");
     const timer = setInterval(() => (mock.state.status.loading.done_bytes += 5e6), 250);
+    test.after(() => clearInterval(timer));
     await page.locator("#loading-rate", { hasText: /^[\d.]+ MB\/s · .+ left$/ }).waitFor();
     clearInterval(timer);
     Object.assign(mock.state.status.loading, { step: "trying", text: "trying it", done_bytes: null, total_bytes: null });

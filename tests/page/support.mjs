@@ -6,6 +6,7 @@ import { createServer, request as send } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { describe as suite } from "node:test";
 import { fileURLToPath } from "node:url";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -17,11 +18,16 @@ const BINARIES = process.env.SERVE_BINARIES ?? fileURLToPath(new URL("target/deb
 
 /** Nothing here is measured: this only ends what hangs. */
 const PATIENCE_MS = 60_000;
+/** The same for a group of cases. What Playwright waits for without a limit of its own, as an evaluation, is ended by it and named. */
+const GROUP_PATIENCE_MS = 180_000;
 
 const FLAGS = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
 ];
+
+/** A group of cases that ends. */
+export const describe = (name, cases) => suite(name, { timeout: GROUP_PATIENCE_MS }, cases);
 
 export const DESKTOP = { width: 1360, height: 900 };
 export const PHONE = { width: 390, height: 844 };
@@ -63,8 +69,8 @@ export async function accessibility(page) {
   if (!(await page.evaluate(() => "axe" in globalThis))) {
     await page.evaluate(await readFile(require.resolve("axe-core/axe.min.js"), "utf8"));
   }
-  // Colours that are on their way are nobody's last word.
-  await page.evaluate(() => Promise.all(document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished.catch(() => {}))));
+  // Colours that are on their way are nobody's last word. They are not waited for: a browser that draws nothing ends none.
+  await page.evaluate(() => document.getAnimations().filter((one) => one instanceof CSSTransition).forEach((one) => one.finish()));
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   return violations
     .filter(({ impact }) => ["serious", "critical"].includes(impact))
