@@ -45,19 +45,22 @@ RUN mkdir -p /opt/florence2/lib \
 # Weights do not depend on the program, so a new program does not send them again.
 FROM debian:${DEBIAN}-slim AS weights
 ARG MODELS=Florence-2-large
-ARG REVISION=main
+# One for all models; by default what models.json says, and where that says nothing, the newest.
+ARG REVISION=
 ARG HUB=https://huggingface.co
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates curl \
+    && apt-get install -y --no-install-recommends ca-certificates curl jq \
     && rm -rf /var/lib/apt/lists/*
+COPY models.json /models.json
 # What is loaded and nothing else; large files are compared with the SHA-256 that the hub tells.
 RUN mkdir -p /checkpoints/Florence-2-{base,large,base-ft,large-ft} \
     && names=${MODELS/#all/Florence-2-large Florence-2-large-ft Florence-2-base Florence-2-base-ft} \
     && for name in ${names}; do \
         folder="/checkpoints/${name}"; \
-        url="${HUB}/microsoft/${name}/resolve/${REVISION}"; \
+        pinned=$(jq -r --arg name "${name}" '.[].meta | select(.model_name == $name) | .revision // "main"' /models.json); \
+        url="${HUB}/microsoft/${name}/resolve/${REVISION:-${pinned}}"; \
         weights=model.safetensors; \
         curl -fsSIL -o /dev/null "${url}/${weights}" || weights=pytorch_model.bin; \
         for file in config.json preprocessor_config.json tokenizer.json "${weights}"; do \

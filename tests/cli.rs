@@ -164,14 +164,14 @@ fn generate_prints_a_line_for_each_pair() {
         "--early-stopping",
         "never",
         "--image-size",
-        "128x96",
+        "96x128",
     ]);
     assert_eq!((cut[0]["stop"].as_str(), cut[0]["ids"].as_array().unwrap().len()), (Some("length"), 5));
 
     is_refused(&["generate", "--model", "demo", "--image", text(&one), "--prompt", "<OD>cat"], &["<OD>"]);
     is_refused(
-        &["generate", "--model", "demo", "--image", text(&one), "--prompt", "<OD>", "--image-size", "5000x96"],
-        &["5000x96"],
+        &["generate", "--model", "demo", "--image", text(&one), "--prompt", "<OD>", "--image-size", "96x5000"],
+        &["96x5000"],
     );
 }
 

@@ -286,6 +286,29 @@ fn an_update_fetches_what_has_changed() {
 }
 
 #[test]
+fn an_update_mends_what_is_damaged() {
+    let hub = Hub::start(Faults::default());
+    let machine = Machine::new(&hub);
+    machine.locate().unwrap();
+    hub.take_sent_bytes();
+    let (weights, config) = (machine.downloaded().join("pytorch_model.bin"), machine.downloaded().join("config.json"));
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(machine.update(), Ok(machine.downloaded()));
+    assert_eq!(hub.take_sent_bytes(), whole.len() as u64, "it was cut");
+    assert_eq!(std::fs::read(&weights).unwrap(), whole);
+
+    let mut changed = std::fs::read(&config).unwrap();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&config, &changed).unwrap();
+    machine.locate().unwrap();
+    assert_eq!(hub.take_sent_bytes(), 0, "nobody asked for it");
+    machine.update().unwrap();
+    assert_eq!(hub.take_sent_bytes(), changed.len() as u64, "it is as long, and something else");
+    assert_eq!(DownloadRecord::read(&machine.downloaded()).unwrap().check(&machine.downloaded()), None);
+}
+
+#[test]
 fn without_a_hub_the_present_files_are_used() {
     let hub = Hub::start(Faults::default());
     let mut machine = Machine::new(&hub);

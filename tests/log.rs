@@ -154,7 +154,21 @@ fn a_server_that_cannot_start_says_why_in_the_platforms_words() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let log = String::from_utf8(output.stderr).unwrap();
+    assert_tells_why(&String::from_utf8(output.stderr).unwrap());
+}
+
+#[cfg(feature = "fault-points")]
+#[test]
+fn a_device_that_is_lost_is_told_in_the_platforms_words() {
+    let mut run = Run::start(&[("ENV", "production"), ("FAULT_DEVICE_LOST_AFTER_MS", "3000")]);
+    assert_eq!(run.child.wait().unwrap().code(), Some(1));
+    // The last lines may still be on their way.
+    run.wait_for("Error message");
+    assert_tells_why(&run.lines.lock().unwrap().join("\n"));
+}
+
+/// The two lines that the platform shows as the task's error: of each what stands behind its last colon.
+fn assert_tells_why(log: &str) {
     let messages: Vec<String> =
         log.lines().filter(|line| line.starts_with('{')).map(|line| read_as_the_agent(line).1).collect();
     for title in ["Error title", "Error message"] {

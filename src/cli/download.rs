@@ -16,13 +16,25 @@ pub fn run(args: &DownloadArgs) -> CliResult<()> {
     let catalog = Catalog::embedded();
     let names: Vec<&str> = match args.model.eq_ignore_ascii_case(ALL) {
         true => catalog.entries().iter().map(|entry| entry.name.as_str()).collect(),
-        false => vec![catalog.find(&args.model)?.name.as_str()],
+        false => vec![find(&catalog, &args.model)?],
     };
-    let mut stale = vec![];
+    let mut failures = vec![];
     for name in names {
-        let found = locate(&ModelSource::choose(Some(name), None)?, args.update)?;
-        print_line(&format!("{name} {}", found.files.location()))?;
-        stale.extend(found.stale.map(|reason| format!("{name} stays as it was: {reason}")));
+        match locate(&ModelSource::choose(Some(name), None)?, args.update) {
+            Ok(found) => {
+                print_line(&format!("{name} {}", found.files.location()))?;
+                failures.extend(found.stale.map(|reason| format!("{name} stays as it was: {reason}")));
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
     }
-    if stale.is_empty() { Ok(()) } else { Err(CliError::Failed(stale.join("; "))) }
+    if failures.is_empty() { Ok(()) } else { Err(CliError::Failed(failures.join("; "))) }
+}
+
+/// The name of a published model as the catalogue spells it.
+fn find<'a>(catalog: &'a Catalog, name: &str) -> CliResult<&'a str> {
+    let names = || catalog.entries().iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
+    let unknown =
+        |_| CliError::Usage(format!("no published model is called {name:?}; choose one of {}, or {ALL}", names()));
+    Ok(catalog.find(name).map_err(unknown)?.name.as_str())
 }

@@ -55,7 +55,8 @@ fn answer(model: &Florence, batch: &[(&Path, &str)], args: &GenerateArgs) -> Cli
 fn encode(model: &Florence, file: &Path, args: &GenerateArgs) -> CliResult<(Tensor, PictureSize)> {
     let picture = picture::decode(file, &picture::read(file)?)?;
     let processor = model.processor();
-    let pixels = processor.pixels(&picture, args.image_size.unwrap_or_else(|| processor.image_size()))?;
+    let pixels = processor
+        .pixels(&picture, args.image_size.map_or_else(|| processor.image_size(), |(width, height)| (height, width)))?;
     Ok((model.encode_pixels(&pixels, &mut Probe::none())?, PictureSize::of(&picture)))
 }
 

@@ -135,6 +135,8 @@ pub struct ServedModel {
     pub precision: String,
     /// Name of the processor that runs it.
     pub hardware: String,
+    /// Why its files are not the newest, where an update was asked for.
+    pub stale: Option<String>,
 }
 
 impl Deployment {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use candle_core::{DType, Device, Tensor};
 
 use super::error::EngineError;
-use super::gpus::freest_gpu;
+use super::gpus::{gpus_by_room, list_gpus};
 #[cfg(feature = "cuda")]
 use crate::florence::open_cuda as open_gpu;
 use crate::florence::{self, FlorenceError};
@@ -80,16 +80,20 @@ impl OpenDevice {
                 0 => Err(EngineError::Device("this machine has no CUDA device".to_owned())),
                 count => (0..count).map(|index| cuda(&index)).collect(),
             },
-            DeviceChoice::Auto => match Self::cuda(freest_gpu(), precision) {
-                Ok(device) => Ok(vec![device]),
-                Err(reason) => {
-                    // Without the feature there was nothing to look for.
-                    if cfg!(feature = "cuda") {
-                        tracing::warn!("running on the CPU: {reason}");
+            DeviceChoice::Auto => {
+                let mut reasons = vec![];
+                for index in gpus_by_room() {
+                    match Self::cuda(index, precision) {
+                        Ok(device) => return Ok(vec![device]),
+                        Err(reason) => reasons.push(reason),
                     }
-                    Ok(vec![Self::cpu(precision)?])
                 }
-            },
+                // Without the feature there was nothing to look for.
+                if cfg!(feature = "cuda") {
+                    tracing::warn!("running on the CPU: {}", reasons.join("; "));
+                }
+                Ok(vec![Self::cpu(precision)?])
+            }
         }
     }
 
@@ -215,6 +219,18 @@ fn read_field(file: impl AsRef<std::path::Path>, field: &str) -> Option<String> 
     lines.map(|(name, value)| (name.trim(), value.trim())).find(|(name, _)| *name == field).map(|(_, v)| v.to_owned())
 }
 
+impl DeviceChoice {
+    /// Whether `auto` comes to this choice on this machine, whatever else runs there.
+    pub fn is_only_one(&self) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Cpu => list_gpus().is_empty(),
+            Self::Cuda(indices) => indices == &[0] && list_gpus().len() == 1,
+            Self::AllCuda => false,
+        }
+    }
+}
+
 impl FromStr for DeviceChoice {
     type Err = String;
 
@@ -231,7 +247,7 @@ impl FromStr for DeviceChoice {
                 match indices {
                     Some(indices) if is_repeated(&indices) => Err(format!("{text:?} names a device twice")),
                     Some(indices) => Ok(Self::Cuda(indices)),
-                    None => Err(format!("{text:?} is not auto, cpu, cuda:N, cuda:N,cuda:M or all")),
+                    None => Err(format!("{text:?} is not auto, cpu, cuda, cuda:N, cuda:N,cuda:M or all")),
                 }
             }
         }

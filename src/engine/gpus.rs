@@ -3,6 +3,7 @@
 //! Asking the management library costs no memory on a GPU, unlike opening it. The library belongs to the driver: where there is
 //! none, nothing is known.
 
+use std::cmp::Reverse;
 use std::sync::OnceLock;
 
 use nvml_wrapper::Nvml;
@@ -44,21 +45,27 @@ pub fn list_gpus() -> Vec<Gpu> {
     cuda_uuids().into_iter().enumerate().map(describe).collect()
 }
 
-/// The GPU with the most free memory, the first one where nothing is known; tells the log where there was a choice.
-pub(super) fn freest_gpu() -> usize {
-    let gpus = list_gpus();
-    let index = freest(&gpus);
-    if gpus.len() > 1 {
-        let free_mb = gpus.get(index).and_then(|gpu| gpu.memory).map(|memory| memory.free_bytes() / 1_000_000);
-        tracing::info!(gpus = gpus.len(), free_mb, "cuda:{index} is taken, it has the most free memory");
-    }
-    index
+/// [`list_gpus`] for who must not wait: a driver may hang.
+pub async fn look_at_gpus() -> Vec<Gpu> {
+    tokio::task::spawn_blocking(list_gpus).await.unwrap_or_default()
 }
 
-fn freest(gpus: &[Gpu]) -> usize {
-    let free = |gpu: &&Gpu| gpu.memory.map_or(0, GpuMemory::free_bytes);
-    // Of several with the same, the first.
-    gpus.iter().rev().max_by_key(free).map_or(0, |gpu| gpu.index)
+/// The GPUs that a model may be loaded onto, the one with the most free memory first, or the first one where nothing is known;
+/// tells the log where there is a choice.
+pub(super) fn gpus_by_room() -> Vec<usize> {
+    let gpus = order_by_room(list_gpus());
+    if let [first, _, ..] = gpus.as_slice() {
+        let free_mb = first.memory.map(|memory| memory.free_bytes() / 1_000_000);
+        tracing::info!(gpus = gpus.len(), free_mb, "cuda:{} is taken, it has the most free memory", first.index);
+    }
+    // One that is not listed says by itself what is missing.
+    if gpus.is_empty() { vec![0] } else { gpus.into_iter().map(|gpu| gpu.index).collect() }
+}
+
+fn order_by_room(mut gpus: Vec<Gpu>) -> Vec<Gpu> {
+    // Of several with the same, the first: the order is kept.
+    gpus.sort_by_key(|gpu| Reverse(gpu.memory.map_or(0, GpuMemory::free_bytes)));
+    gpus
 }
 
 fn nvml() -> Option<&'static Nvml> {
@@ -101,11 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn the_freest_is_taken() {
-        assert_eq!(freest(&[gpu(0, Some((70, 80))), gpu(1, Some((5, 24))), gpu(2, Some((60, 80)))]), 2);
-        assert_eq!(freest(&[gpu(0, Some((1, 8))), gpu(1, Some((1, 8)))]), 0);
-        assert_eq!(freest(&[gpu(0, None), gpu(1, None)]), 0);
-        assert_eq!(freest(&[]), 0);
+    fn the_freest_is_taken_first() {
+        let order = |gpus| order_by_room(gpus).into_iter().map(|gpu| gpu.index).collect::<Vec<_>>();
+        assert_eq!(order(vec![gpu(0, Some((70, 80))), gpu(1, Some((5, 24))), gpu(2, Some((60, 80)))]), [2, 1, 0]);
+        assert_eq!(order(vec![gpu(0, Some((1, 8))), gpu(1, Some((1, 8)))]), [0, 1]);
+        assert_eq!(order(vec![gpu(0, None), gpu(1, None)]), [0, 1]);
+        assert_eq!(order(vec![]), [0; 0]);
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn describe(found: &ModelFiles, replicas: &[LoadedReplica]) -> Result<ServedMode
         device: labels.join(","),
         precision: first.device.precision.name().to_owned(),
         hardware: first.device.hardware.clone(),
+        stale: found.stale.clone(),
     })
 }
 

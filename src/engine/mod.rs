@@ -33,7 +33,7 @@ pub use error::EngineError;
 #[cfg(feature = "fault-points")]
 pub use faults::Fault;
 pub use faults::{Faults, Point};
-pub use gpus::{Gpu, GpuMemory, list_gpus};
+pub use gpus::{Gpu, GpuMemory, look_at_gpus};
 pub use memory::keep_freed_memory;
 pub use model_engine::ModelEngine;
 pub use places::{Lane, Place, PlaceLimits, Places, Run};

@@ -41,9 +41,19 @@ struct Inner {
     current: Mutex<Option<Current>>,
     /// One load at a time.
     turn: Arc<AsyncMutex<()>>,
-    /// Breaks off the load under way.
-    cancel: Mutex<Option<CancellationToken>>,
+    cancel: Mutex<Cancel>,
     last_load: Mutex<LastLoad>,
+}
+
+/// How loads are broken off.
+#[derive(Default)]
+struct Cancel {
+    /// The load under way.
+    underway: Option<CancellationToken>,
+    /// Deployments that wait for their turn.
+    waiting: usize,
+    /// How often somebody has broken off what there was.
+    number: u64,
 }
 
 /// The load that ended last: those who waited for the same one share what became of it.
@@ -52,6 +62,39 @@ struct LastLoad {
     /// Loads that have ended so far.
     number: u64,
     end: Option<(ModelPlan, Result<ServedModel, EngineError>)>,
+}
+
+/// How many loads had ended and how often they had been broken off at a moment.
+#[derive(Clone, Copy)]
+struct Seen {
+    loads: u64,
+    cancels: u64,
+}
+
+/// A deployment that has not begun yet, as long as it lives.
+struct Waiting(Arc<Inner>);
+
+impl Waiting {
+    fn new(inner: &Arc<Inner>) -> Self {
+        inner.cancel().waiting += 1;
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.cancel().waiting -= 1;
+    }
+}
+
+/// The right to load a model.
+struct Turn {
+    /// Nobody else loads as long as it is held.
+    lock: OwnedMutexGuard<()>,
+    /// Ends when the load can be broken off itself.
+    waiting: Option<Waiting>,
+    /// It does not begin if it was broken off more often than this.
+    cancels: u64,
 }
 
 /// The model that answers, and how it came about.
@@ -161,8 +204,8 @@ impl ModelEngine {
 
     /// Brings a frozen model back, once for all that ask for it: they share its failure as well.
     async fn wake(&self) -> Result<Arc<RunningModel>, EngineError> {
-        let seen = self.0.loads_ended();
-        let turn = self.take_turn().await;
+        let seen = self.0.seen();
+        let lock = self.take_turn().await;
         if let Some(running) = self.0.running() {
             return Ok(running);
         }
@@ -171,20 +214,29 @@ impl ModelEngine {
         if let Some(Err(error)) = self.0.ended_since(seen, &plan) {
             return Err(error);
         }
+        // A deployment that was broken off is nothing to whoever asks the model.
+        let turn = Turn { lock, waiting: None, cancels: self.0.cancel().number };
         self.load_and_take_over(plan, Some(files), turn).await?;
         // Frozen again in between: whoever asks again wakes it again.
         self.0.running().ok_or(EngineError::Loading)
     }
 
     async fn load_in_turn(&self, plan: ModelPlan) -> Result<ServedModel, EngineError> {
-        let seen = self.0.loads_ended();
-        let turn = self.take_turn().await;
+        let seen = self.0.seen();
+        let waiting = Waiting::new(&self.0);
+        let lock = self.take_turn().await;
         if let Some(result) = self.0.ended_since(seen, &plan) {
             return result;
         }
+        if self.0.cancel().number > seen.cancels {
+            return Err(EngineError::Cancelled);
+        }
         match self.0.served_already(&plan) {
             Some(served) => Ok(served),
-            None => self.load_and_take_over(plan, None, turn).await,
+            None => {
+                let turn = Turn { lock, waiting: Some(waiting), cancels: seen.cancels };
+                self.load_and_take_over(plan, None, turn).await
+            }
         }
     }
 
@@ -193,13 +245,17 @@ impl ModelEngine {
         &self,
         plan: ModelPlan,
         files: Option<ModelFiles>,
-        turn: OwnedMutexGuard<()>,
+        turn: Turn,
     ) -> Result<ServedModel, EngineError> {
         let (done, result) = oneshot::channel();
         let inner = Arc::clone(&self.0);
         let work = move || {
-            let served = inner.load(plan, files);
-            drop(turn);
+            let Turn { lock, waiting, cancels } = turn;
+            let served = match inner.begin_load(cancels, waiting) {
+                Some(cancel) => inner.load(plan, files, cancel),
+                None => Err(EngineError::Cancelled),
+            };
+            drop(lock);
             // Nobody waiting any more is no error.
             let _ = done.send(served);
         };
@@ -214,24 +270,28 @@ impl ModelEngine {
         Arc::clone(&self.0.turn).lock_owned().await
     }
 
-    /// Takes the model off its devices; the next request brings it back. Done when it has left.
+    /// Takes the model off its devices; the next request brings it back. Done when it has left. One that takes over in the
+    /// meantime is not the one that was to be frozen, and stays.
     async fn freeze_model(&self) -> Result<(), EngineError> {
+        let meant = self.0.running();
         let _turn = self.take_turn().await;
         let gone = {
             let mut current = self.0.current();
             let Some(current) = current.as_mut() else { return Err(EngineError::Undeployed) };
-            current.running.take().map(|running| running.gone())
+            let is_meant =
+                |running: &mut Arc<RunningModel>| meant.as_ref().is_some_and(|meant| Arc::ptr_eq(meant, running));
+            current.running.take_if(is_meant).map(|running| running.gone())
         };
+        let Some(gone) = gone else { return Ok(()) };
+        drop(meant);
         self.0.deployment.send_modify(|deployment| {
             deployment.serving = match std::mem::take(&mut deployment.serving) {
                 Serving::Ready(model) => Serving::Frozen(model),
                 other => other,
             };
         });
-        if let Some(gone) = gone {
-            wait_until_gone(gone).await;
-            tracing::info!("the model is frozen");
-        }
+        wait_until_gone(gone).await;
+        tracing::info!("the model is frozen");
         Ok(())
     }
 
@@ -265,15 +325,18 @@ impl Inner {
         self.last_load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn loads_ended(&self) -> u64 {
-        self.last_load().number
+    /// What whoever wants a model has seen happen when they come.
+    fn seen(&self) -> Seen {
+        Seen { loads: self.last_load().number, cancels: self.cancel().number }
     }
 
-    /// What became of a load of this plan that ended after `seen` others had.
-    fn ended_since(&self, seen: u64, plan: &ModelPlan) -> Option<Result<ServedModel, EngineError>> {
+    /// What became of a load of this plan that has ended since then. One that was broken off before is no answer to whoever came
+    /// after that.
+    fn ended_since(&self, seen: Seen, plan: &ModelPlan) -> Option<Result<ServedModel, EngineError>> {
         let last = self.last_load();
-        let (ended, result) = last.end.as_ref().filter(|_| last.number > seen)?;
-        (ended == plan).then(|| result.clone())
+        let (ended, result) = last.end.as_ref().filter(|_| last.number > seen.loads)?;
+        let is_answer = !matches!(result, Err(EngineError::Cancelled)) || self.cancel().number > seen.cancels;
+        (ended == plan && is_answer).then(|| result.clone())
     }
 
     /// The model that answers, if it is what the plan would load again. A user's own folder may have changed.
@@ -289,16 +352,33 @@ impl Inner {
         self.deployment.borrow().model().cloned()
     }
 
+    /// What the load that begins now is broken off by, unless it was already.
+    fn begin_load(&self, cancels: u64, waiting: Option<Waiting>) -> Option<CancellationToken> {
+        let mut cancel = self.cancel();
+        let token = (cancel.number <= cancels).then(CancellationToken::new);
+        cancel.underway.clone_from(&token);
+        drop(cancel);
+        drop(waiting);
+        token
+    }
+
     /// Loads a model and lets it take over; if that fails, whatever answered before goes on.
-    fn load(self: &Arc<Self>, plan: ModelPlan, files: Option<ModelFiles>) -> Result<ServedModel, EngineError> {
+    fn load(
+        self: &Arc<Self>,
+        plan: ModelPlan,
+        files: Option<ModelFiles>,
+        cancel: CancellationToken,
+    ) -> Result<ServedModel, EngineError> {
         let started = Instant::now();
         let model_name = plan.source.name();
-        let cancel = CancellationToken::new();
-        *self.cancel() = Some(cancel.clone());
         let turn = LoadTurn { settings: &self.common.settings, tell: self.teller(model_name.clone()), cancel };
         let loaded = turn.load(&plan, files);
-        *self.cancel() = None;
-        let result = loaded.and_then(|loaded| self.take_over(plan.clone(), loaded));
+        // Whoever was told that it is broken off will not see it serve.
+        let is_cancelled = self.cancel().underway.take().is_none();
+        let result = match loaded {
+            Ok(_) if is_cancelled => Err(EngineError::Cancelled),
+            loaded => loaded.and_then(|loaded| self.take_over(plan.clone(), loaded)),
+        };
         match &result {
             Ok(served) => {
                 self.common.counters.loads.add(1);
@@ -356,7 +436,7 @@ impl Inner {
         });
     }
 
-    fn cancel(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+    fn cancel(&self) -> MutexGuard<'_, Cancel> {
         self.cancel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -391,8 +471,10 @@ impl Engine for ModelEngine {
     }
 
     fn cancel_loading(&self) -> bool {
-        let cancel = self.0.cancel().take();
-        cancel.map(|cancel| cancel.cancel()).is_some()
+        let mut cancel = self.0.cancel();
+        cancel.number += 1;
+        let underway = cancel.underway.take().map(|underway| underway.cancel());
+        underway.is_some() || cancel.waiting > 0
     }
 
     fn freeze(&self) -> BoxFuture<'_, Result<(), EngineError>> {

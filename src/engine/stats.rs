@@ -50,7 +50,7 @@ counters! {
     requests,
     /// Requests whose prompts were all answered.
     answered,
-    /// Requests that failed, the callers' mistakes among them.
+    /// Requests that failed in the engine.
     failed,
     /// Requests whose caller went away, or whose deadline passed.
     given_up,

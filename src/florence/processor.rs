@@ -56,7 +56,7 @@ impl Processor {
         let (most_rows, most_columns) = self.max_map;
         if rows == 0 || columns == 0 || rows > most_rows || columns > most_columns {
             return Err(FlorenceError::ImageSize(format!(
-                "a picture of {height}x{width} becomes a map of {rows}x{columns}; this model takes 1x1 to {most_rows}x{most_columns}"
+                "a picture of {width}x{height} becomes a map of {columns}x{rows}; this model takes 1x1 to {most_columns}x{most_rows}"
             )));
         }
         Ok(1 + rows * columns)

@@ -178,6 +178,7 @@ mod tests {
             device: "cpu".to_owned(),
             precision: "FP32".to_owned(),
             hardware: "a processor".to_owned(),
+            stale: None,
         }
     }
 

@@ -13,13 +13,16 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 struct Signs {
     requests: u64,
     held: u64,
+    /// A model that was only just loaded, or has woken, has its time before it.
+    loads: u64,
     is_loading: bool,
     is_ready: bool,
 }
 
 impl Signs {
     fn of(stats: &Stats, is_loading: bool, is_ready: bool) -> Self {
-        Self { requests: stats.requests, held: stats.singles + stats.run_pictures, is_loading, is_ready }
+        let held = stats.singles + stats.run_pictures;
+        Self { requests: stats.requests, held, loads: stats.loads, is_loading, is_ready }
     }
 
     /// Whether the model is awake and nobody has used it since the other look.
@@ -63,6 +66,7 @@ mod tests {
         assert!(!signs(5, 1).is_idle_since(&signs(5, 1)), "one is under way");
         let frozen = Signs { is_ready: false, ..signs(5, 0) };
         assert!(!Signs { is_ready: false, ..signs(5, 0) }.is_idle_since(&frozen), "there is nothing to freeze");
+        assert!(!Signs { loads: 2, ..signs(5, 0) }.is_idle_since(&signs(5, 0)), "another model came");
         let loading = || Signs { is_loading: true, ..signs(5, 0) };
         assert!(!loading().is_idle_since(&loading()));
     }

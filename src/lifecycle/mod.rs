@@ -145,15 +145,26 @@ impl Lifecycle {
         if self.is_stopping() {
             return Err(EngineError::ShuttingDown.into());
         }
-        let underway = self.begin(&plan, cause);
+        let underway = self.begin(&plan, cause)?;
         telemetry::progress(telemetry::DEPLOYING, 0, 1);
         let result = self.0.session.deploy(plan).await;
         drop(underway);
         if let Ok(served) = &result {
             self.note_served(served, cause);
-            telemetry::progress(telemetry::DEPLOYED, 1, 1);
         }
+        self.show_end();
         result
+    }
+
+    /// Shows the platform's users what is there now that nothing is being loaded, after a load that failed as well.
+    fn show_end(&self) {
+        if self.is_stopping() || !self.state().underway.is_empty() {
+            return;
+        }
+        let is_served = self.0.session.deployment().model().is_some();
+        let subtask = if is_served { telemetry::DEPLOYED } else { telemetry::STARTED };
+        telemetry::progress(subtask, 0, 1);
+        telemetry::progress(subtask, 1, 1);
     }
 
     /// [`Self::deploy`] for whom nobody waits. What becomes of it shows in the session's deployment.
@@ -162,19 +173,18 @@ impl Lifecycle {
         tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause).await });
     }
 
-    /// Breaks the load under way off. False if there is none.
+    /// Breaks off the load under way and those that wait for their turn. False if there is none.
     pub fn cancel(&self) -> bool {
         self.note_choice();
         self.0.session.cancel_loading()
     }
 
-    /// Breaks the load under way off, and takes the model that is served off its devices for good.
+    /// Breaks off what is being loaded, and takes the model that is served off its devices for good.
     pub async fn stop(&self) {
         self.cancel();
         self.0.session.unload().await;
         self.state().served = None;
-        telemetry::progress(telemetry::STARTED, 0, 1);
-        telemetry::progress(telemetry::STARTED, 1, 1);
+        self.show_end();
     }
 
     /// How the model that answers came about.
@@ -206,20 +216,25 @@ impl Lifecycle {
         self.0.stopping.cancelled().await;
     }
 
-    /// Notes a deployment that begins, and breaks off one that it supersedes.
-    fn begin(&self, plan: &ModelPlan, cause: Cause) -> UnderwayGuard<'_> {
+    /// Notes a deployment that begins, and breaks off those that it supersedes: what was begun at the start of the process and
+    /// nobody has chosen meanwhile. After a choice nothing of the start begins any more.
+    fn begin(&self, plan: &ModelPlan, cause: Cause) -> Result<UnderwayGuard<'_>, EngineError> {
         if cause.is_choice() {
             self.note_choice();
         }
         let mut state = self.state();
-        let is_superseded = |first: &Underway| !first.cause.is_choice() && first.plan != *plan;
-        if state.underway.first().is_some_and(is_superseded) {
+        if state.is_chosen && !cause.is_choice() {
+            return Err(EngineError::Cancelled);
+        }
+        let is_chosen = state.underway.iter().any(|underway| underway.cause.is_choice());
+        let is_other = state.underway.iter().any(|underway| underway.plan != *plan);
+        if is_other && !is_chosen {
             self.0.session.cancel_loading();
         }
         state.count += 1;
         let number = state.count;
         state.underway.push(Underway { number, cause, plan: plan.clone() });
-        UnderwayGuard { lifecycle: self, number }
+        Ok(UnderwayGuard { lifecycle: self, number })
     }
 
     fn note_served(&self, served: &ServedModel, cause: Cause) {

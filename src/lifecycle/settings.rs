@@ -31,6 +31,28 @@ impl LifecycleSettings {
 
     /// The names of the user's own checkpoints, in order.
     pub fn own_checkpoints(&self) -> Vec<String> {
+        self.own_folders().iter().map(|folder| shown_name(folder)).collect()
+    }
+
+    /// One of the user's own checkpoints by its name.
+    pub fn own_checkpoint_named(&self, name: &str) -> Option<ModelSource> {
+        let folder = self.own_folders().into_iter().find(|folder| shown_name(folder) == name)?;
+        Some(ModelSource::Folder(self.models_folder.as_ref()?.join(folder)))
+    }
+
+    /// A folder that was opened to us as a whole or lies in the folder of own checkpoints.
+    pub fn own_checkpoint(&self, folder: &str) -> Option<ModelSource> {
+        let folder = Path::new(folder);
+        if self.weights.as_deref() == Some(folder) {
+            return ModelSource::choose(None, Some(folder)).ok();
+        }
+        let inside = folder.strip_prefix(self.models_folder.as_ref()?).ok()?.to_str()?;
+        // Listed ones alone: what lies deeper was not opened.
+        self.own_folders().iter().any(|own| own == inside).then(|| ModelSource::Folder(folder.to_owned()))
+    }
+
+    /// The folders of the user's own checkpoints, in order.
+    fn own_folders(&self) -> Vec<String> {
         let entries = self.models_folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let folders = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
         let mut names: Vec<String> = folders
@@ -40,23 +62,12 @@ impl LifecycleSettings {
         names.sort();
         names
     }
+}
 
-    /// One of the user's own checkpoints by its name.
-    pub fn own_checkpoint_named(&self, name: &str) -> Option<ModelSource> {
-        let folder = self.models_folder.as_ref()?;
-        // Listed ones alone: a name is no path.
-        self.own_checkpoints().contains(&name.to_owned()).then(|| ModelSource::Folder(folder.join(name)))
-    }
-
-    /// A folder that was opened to us as a whole or lies in the folder of own checkpoints.
-    pub fn own_checkpoint(&self, folder: &str) -> Option<ModelSource> {
-        let folder = Path::new(folder);
-        if self.weights.as_deref() == Some(folder) {
-            return ModelSource::choose(None, Some(folder)).ok();
-        }
-        let inside = folder.strip_prefix(self.models_folder.as_ref()?).ok()?;
-        self.own_checkpoint_named(inside.to_str()?)
-    }
+/// What a folder is called among the models: a published one of this name is another one.
+fn shown_name(folder: &str) -> String {
+    let is_taken = ModelSource::choose(Some(folder), None).is_ok();
+    if is_taken { format!("{folder} (own)") } else { folder.to_owned() }
 }
 
 impl Default for LifecycleSettings {
@@ -80,18 +91,20 @@ mod tests {
     #[test]
     fn own_checkpoints_are_those_in_the_folder() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["b", "a", "none"] {
+        for name in ["b", "a", "Demo", "none"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
-        for name in ["a", "b"] {
+        for name in ["a", "b", "Demo"] {
             std::fs::write(root.path().join(name).join("config.json"), "{}").unwrap();
             std::fs::write(root.path().join(name).join("model.safetensors"), "").unwrap();
         }
         let settings =
             LifecycleSettings { models_folder: Some(root.path().to_owned()), ..LifecycleSettings::default() };
-        assert_eq!(settings.own_checkpoints(), ["a", "b"]);
+        assert_eq!(settings.own_checkpoints(), ["Demo (own)", "a", "b"]);
+        let own = ModelSource::Folder(root.path().join("Demo"));
+        assert_eq!(settings.own_checkpoint_named("Demo (own)"), Some(own), "the other one is ours");
         assert_eq!(settings.own_checkpoint_named("a"), Some(ModelSource::Folder(root.path().join("a"))));
-        for name in ["none", "../a", "", ".", "a/"] {
+        for name in ["none", "../a", "", ".", "a/", "Demo"] {
             assert_eq!(settings.own_checkpoint_named(name), None, "{name}");
         }
         let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();

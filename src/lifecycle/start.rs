@@ -71,7 +71,7 @@ impl Lifecycle {
         }
         let fallback = first.or(is_wanted.then_some(Cause::Autostart));
         match recorded {
-            Some(recorded) if first.is_some() && recorded == plan => {}
+            Some(recorded) if first.is_some() && plan.comes_to(&recorded) => {}
             Some(recorded) => {
                 tracing::info!(model = recorded.source.name(), "the model that was served before comes back");
                 if self.restore(recorded).await.is_err()

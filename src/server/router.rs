@@ -85,7 +85,6 @@ fn information() -> OpenApiRouter<AppState> {
         .routes(routes!(deploy::list_models))
         .routes(routes!(deploy::list_model_infos))
         .routes(routes!(status::status))
-        .routes(routes!(status::freeze))
         .routes(routes!(assistance::prompt_instructions))
         .routes(routes!(metrics::show))
         .routes(routes!(app::session_info))
@@ -107,6 +106,7 @@ fn page() -> OpenApiRouter<AppState> {
         .routes(routes!(page_api::serve))
         .routes(routes!(page_api::cancel))
         .routes(routes!(page_api::stop))
+        .routes(routes!(status::freeze))
         .routes(routes!(app::shut_down))
         .route_layer(from_fn(refuse_other_sites))
 }

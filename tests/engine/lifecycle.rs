@@ -106,9 +106,7 @@ async fn a_load_can_be_broken_off() {
     let expected = caption(&engine).await.unwrap();
     let loading = engine.deploy(plan(ModelSource::Random(RandomSize::Base)));
     let cancelling = async {
-        while engine.deployment().loading.is_none_or(|loading| loading.step.amount().is_none()) {
-            tokio::task::yield_now().await;
-        }
+        begun(&engine).await;
         assert!(engine.cancel_loading());
     };
     let (result, ()) = tokio::join!(loading, cancelling);
@@ -116,6 +114,46 @@ async fn a_load_can_be_broken_off() {
     let deployment = engine.deployment();
     assert!(deployment.loading.is_none() && deployment.failure.is_none());
     assert_eq!(caption(&engine).await, Ok(expected), "the model before it stays");
+}
+
+/// Waits until a load is well under way.
+async fn begun(engine: &ModelEngine) {
+    while engine.deployment().loading.is_none_or(|loading| loading.step.amount().is_none()) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn breaking_off_ends_what_waits_and_nothing_that_comes_later() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let random = || plan(ModelSource::Random(RandomSize::Base));
+    let loading = engine.deploy(random());
+    let (same, other) = (engine.deploy(random()), engine.deploy(plan(other_model())));
+    let cancelling = async {
+        begun(&engine).await;
+        assert!(engine.cancel_loading());
+        // It comes while the load is still breaking off.
+        engine.deploy(plan(other_model())).await
+    };
+    let (first, same, other, later) = tokio::join!(loading, same, other, cancelling);
+    for ended in [first, same, other] {
+        assert_eq!(ended, Err(EngineError::Cancelled));
+    }
+    assert!(later.is_ok());
+    assert_eq!(engine.stats().loads, 2, "the demo model, and the last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn freezing_is_about_the_model_that_is_there() {
+    let engine = demo_engine(EngineSettings::default()).await;
+    let loading = engine.deploy(plan(ModelSource::Random(RandomSize::Base)));
+    let freezing = async {
+        begun(&engine).await;
+        engine.freeze().await
+    };
+    let (loaded, frozen) = tokio::join!(loading, freezing);
+    assert_eq!((loaded.is_ok(), frozen), (true, Ok(())));
+    assert!(matches!(engine.deployment().serving, Serving::Ready(_)), "it took over in between");
 }
 
 #[tokio::test(flavor = "multi_thread")]

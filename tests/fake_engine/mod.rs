@@ -229,6 +229,7 @@ pub fn served_model() -> ServedModel {
         device: "cpu".to_owned(),
         precision: "FP16".to_owned(),
         hardware: "fake processor".to_owned(),
+        stale: None,
     }
 }
 

@@ -70,6 +70,49 @@ def test_two_clients_both_get_what_they_asked_for(server, hub):
     server.wait_until_served(BASE_FT, "api")
 
 
+def test_a_client_that_shares_autostarts_load_is_not_broken_off_by_another(app, hub, platform):
+    hub.add(repository(LARGE), files())
+    hold = hold_weights(hub)
+    server = app(hub=hub, platform=platform, AUTOSTART="true")
+    place(server.cache, BASE)
+    server.start().wait_until_loading(LARGE)
+    assert hold.held.wait(60)
+    first, = at_once(lambda: server.deploy(LARGE))
+    server.wait_for(lambda: server.progress("Deploying model ...") == 2, "the client shares the load")
+    second, = at_once(lambda: server.deploy(BASE))
+    server.wait_for(lambda: server.progress("Deploying model ...") == 3, "another client waits")
+    hold.released.set()
+    assert first.result().json() == second.result().json() == DEPLOYED
+    server.wait_until_served(BASE, "api")
+
+
+def test_stopping_ends_what_waits_as_well(server, hub):
+    hold = hold_weights(hub)
+    first, = at_once(lambda: server.deploy(LARGE))
+    assert hold.held.wait(60)
+    second, = at_once(lambda: server.deploy(BASE_FT))
+    server.wait_for(lambda: server.progress("Deploying model ...") == 3, "another client waits")
+    assert server.post("/api/stop").json() == {"stopped": True}
+    assert first.result().status_code == second.result().status_code == 409
+    hold.released.set()
+    assert server.stays_empty()
+
+
+def last_subtask(server):
+    return [record["subtask"] for record in server.records() if record.get("subtask") and "Downloading" not in record["subtask"]][-1]
+
+
+def test_the_platform_is_shown_what_is_left_when_a_load_fails(app, hub):
+    server = app("--model", BASE, hub=hub)
+    server.start().wait_until_failed()
+    server.wait_for(lambda: last_subtask(server) == "Application is started ...", "nothing is served")
+    place(server.cache, BASE)
+    assert server.deploy(BASE).json() == DEPLOYED
+    server.wait_for(lambda: last_subtask(server) == "Model deployed", "it is served")
+    assert server.deploy(LARGE).status_code == 409
+    server.wait_for(lambda: last_subtask(server) == "Model deployed", "the old one stays")
+
+
 def test_a_client_that_goes_away_leaves_the_load_behind(server, hub):
     hold = hold_weights(hub)
     with pytest.raises(requests.ReadTimeout):

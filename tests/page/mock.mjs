@@ -55,7 +55,7 @@ export function emptyState() {
 }
 
 export const servedModel = (name = "Florence-2-large", change = {}) => ({
-  name, source: `microsoft/${name}`, custom: false, device: "cuda:0", precision: "FP16", hardware: "NVIDIA H100 80GB HBM3", state: "ready", cause: "page", deployed_s: 754, ...change,
+  name, source: `microsoft/${name}`, custom: false, device: "cuda:0", precision: "FP16", hardware: "NVIDIA H100 80GB HBM3", state: "ready", stale: null, cause: "page", deployed_s: 754, ...change,
 });
 
 /** One answer of each kind: rectangles, polygons, and texts. */

@@ -141,6 +141,15 @@ describe("a served model", () => {
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "777");
   });
 
+  it("that could not be updated says so once", async () => {
+    mock.state.status.model = servedModel("Florence-2-large", { stale: "the hub does not answer" });
+    await open();
+    const notice = page.getByRole("alert").filter({ hasText: "Florence-2-large was not updated" });
+    assert.match(await notice.innerText(), /the hub does not answer[^]*served with the files that were here/);
+    await notice.getByRole("button", { name: "Dismiss" }).click();
+    await notice.waitFor({ state: "detached" });
+  });
+
   it("that failed says what to do", async () => {
     Object.assign(mock.state.status, { lost: "CUDA_ERROR_ILLEGAL_ADDRESS", model: servedModel() });
     await open();

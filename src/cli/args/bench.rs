@@ -23,25 +23,25 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = parse_count)]
     threads: Option<usize>,
     /// Beams of the search
-    #[arg(long, default_value_t = 3, value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = parse_count)]
     pub beams: usize,
     /// Tokens of each answer
-    #[arg(long, default_value_t = 40, value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = parse_count)]
     pub tokens: usize,
     /// Tokens of each prompt
-    #[arg(long, default_value_t = 20, value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = parse_count)]
     pub prompt_tokens: usize,
     /// Pictures
-    #[arg(long, default_value_t = 1, value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
     pub batch: usize,
     /// Prompts about each picture
-    #[arg(long, default_value_t = 1, value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
     pub prompts: usize,
     /// A picture whose decoding and resizing are timed as well
     #[arg(long, value_name = "FILE")]
     pub picture: Option<PathBuf>,
     /// Calls of each stage that count
-    #[arg(long, default_value_t = 5, value_parser = parse_count)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_count)]
     pub repeat: usize,
     /// Print one JSON object
     #[arg(long)]

@@ -17,28 +17,28 @@ pub struct GenerateArgs {
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub image: Vec<PathBuf>,
     /// A prompt for each picture; one prompt serves all pictures, one picture all prompts
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(long, required = true, num_args = 1.., value_name = "TEXT")]
     pub prompt: Vec<String>,
-    /// Size that pictures are resized to, height first [default: the checkpoint's]
-    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    /// Size that pictures are resized to, width first [default: the checkpoint's]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
     pub image_size: Option<(u32, u32)>,
     /// Beams of the search; 1 is greedy
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3)]
     num_beams: usize,
     /// Most tokens to generate
-    #[arg(long, default_value_t = GenerationOptions::DEFAULT_MAX_NEW_TOKENS)]
+    #[arg(long, value_name = "N", default_value_t = GenerationOptions::DEFAULT_MAX_NEW_TOKENS)]
     max_new_tokens: usize,
     /// No answer ends of itself before it has so many new tokens
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     min_new_tokens: usize,
     /// Answers are ranked by log-probability over length to this power
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "POWER", default_value_t = 1.0, allow_negative_numbers = true)]
     length_penalty: f32,
     /// No sequence of this many tokens occurs twice; 0 allows all
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3)]
     no_repeat_ngram_size: usize,
     /// true, false or never
-    #[arg(long, default_value = "false", value_parser = parse_early_stopping)]
+    #[arg(long, value_name = "WHEN", default_value = "false", value_parser = parse_early_stopping)]
     early_stopping: EarlyStopping,
 }
 

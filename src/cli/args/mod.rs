@@ -21,6 +21,8 @@ pub use serve::ServeArgs;
 
 use clap::{Parser, Subcommand};
 
+use crate::florence::Task;
+
 /// Florence-2 inference server for Supervisely.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 120)]
@@ -64,6 +66,12 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
     sides.filter(|(a, b)| *a > 0 && *b > 0).ok_or_else(|| format!("{text:?} is not two numbers such as 768x768"))
 }
 
+/// A task's token, which may be named without its angle brackets: they mean something to a shell.
+fn parse_task(text: &str) -> Result<String, String> {
+    let token = format!("<{}>", text.to_ascii_uppercase());
+    Ok(if Task::from_token(&token).is_some() { token } else { text.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +80,15 @@ mod tests {
     #[test]
     fn the_options_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tasks_need_no_brackets() {
+        for (text, token) in
+            [("OD", "<OD>"), ("ocr_with_region", "<OCR_WITH_REGION>"), ("<OD>", "<OD>"), ("DANCE", "DANCE")]
+        {
+            assert_eq!(parse_task(text), Ok(token.to_owned()));
+        }
     }
 
     #[test]

@@ -17,10 +17,10 @@ pub struct ModelArgs {
     /// Folder of a checkpoint: config.json, preprocessor_config.json, tokenizer.json, and weights
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
-    /// auto, cpu, cuda:N, cuda:N,cuda:M or all
+    /// auto, cpu, cuda (the first GPU), cuda:N, cuda:N,cuda:M or all
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// auto, f32, bf16, int8 (CPU) or f16 (GPU); auto is f32 on a CPU and f16 on a GPU
+    /// auto, f32, bf16, int8 (on a CPU only) or f16 (on a GPU only); auto is f32 on a CPU and f16 on a GPU
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     pub precision: Precision,
 }

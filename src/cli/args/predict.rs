@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::error::{CliError, CliResult};
 use super::settings::read_settings;
-use super::{ModelArgs, RuntimeArgs};
+use super::{ModelArgs, RuntimeArgs, parse_task};
 use crate::engine::ModelPlan;
 use crate::session::Inquiry;
 use crate::supervisely::{InferenceSettings, Regions};
@@ -46,8 +46,8 @@ pub struct PredictArgs {
     /// Phrases to find, such as "a red circle"; goes before --settings, as the next two do
     #[arg(long, conflicts_with = "mapping")]
     text: Option<String>,
-    /// Task token, `OD` in angle brackets for one; by default a text is grounded, and without one a caption
-    #[arg(long, value_name = "TASK")]
+    /// Task such as OD or "<OD>"; by default a text is grounded, and without one a caption
+    #[arg(long, value_name = "TASK", value_parser = parse_task)]
     task: Option<String>,
     /// JSON object from class to prompt, such as {"ball": "a red circle"}
     #[arg(long, value_name = "JSON")]

@@ -33,19 +33,19 @@ pub struct ServeArgs {
     /// Single pictures that may wait or be worked on; one more is told 429
     #[arg(long, value_name = "PICTURES", default_value_t = 256, value_parser = parse_count)]
     queue: usize,
-    /// Bytes that decoded pictures in the queue may take, in MiB
+    /// Memory that decoded single pictures in the queue may take, in MiB, and as much again for runs
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     queue_mib: u32,
-    /// Bytes of image features that are kept for the next question about the same picture, in MiB on each device
+    /// Memory for image features, which the next question about the same picture needs, in MiB for each replica
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     feature_cache_mib: u32,
     /// Threads that compute on the CPU [default: one for each core]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     threads: Option<usize>,
-    /// Platform beside SERVER_ADDRESS that a request may name, with a token of its own; may be given again
+    /// Platform beside SERVER_ADDRESS that a request may name, with a token of its own; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     allow_platform: Vec<Address>,
-    /// Host, or host:port, that /inference_image_url may fetch from although its address is not public; may be given again
+    /// Host, or host:port, that /inference_image_url may fetch from although its address is not public; may be repeated
     #[arg(long, value_name = "HOST")]
     allow_fetch: Vec<AllowedHost>,
     /// Folder whose pictures /visual_question_answering may be asked about by image_path

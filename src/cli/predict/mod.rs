@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use self::progress::Tally;
 use super::args::{PredictArgs, PredictOrder, Source};
 use super::error::{CliError, CliResult};
 use super::locate::locate;
@@ -29,11 +28,14 @@ pub fn run(args: &PredictArgs) -> CliResult<()> {
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
-    match &order.source {
-        Source::Disk(inputs) => disk::predict(&runtime, &order, inputs),
-        Source::Platform { pictures, upload } => platform::predict(&runtime, &order, (pictures, *upload)),
+    let (tally, is_written) = match &order.source {
+        Source::Disk(inputs) => (disk::predict(&runtime, &order, inputs)?, true),
+        Source::Platform { pictures, upload } => (platform::predict(&runtime, &order, (pictures, *upload))?, !*upload),
+    };
+    if is_written {
+        tracing::info!(annotations = tally.succeeded(), "written below {}", order.output.display());
     }
-    .and_then(Tally::report)
+    tally.report()
 }
 
 fn open_session(settings: SessionSettings) -> Arc<Session> {

@@ -34,6 +34,11 @@ impl Tally {
         self.done
     }
 
+    /// Pictures that did not fail.
+    pub(super) const fn succeeded(&self) -> usize {
+        self.done - self.failures.len()
+    }
+
     /// Names the failures.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Operations that the model needs and candle lacks, or has only in a slow form.
 //!
-//! Each runs as a kernel of ours on the CPU in f32 (`florence_cpu`, in the folder `cpu`), and is composed of candle's own
-//! operations elsewhere.
+//! On a CPU each is a kernel of `florence_cpu` (the folder `cpu`), with weights in f32, bf16 or int8; on a GPU one of `cuda`. What
+//! neither has is composed of candle's own operations.
 
 mod attention;
 mod cache;

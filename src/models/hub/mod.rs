@@ -91,7 +91,10 @@ impl Fetch<'_> {
             .build()
             .map_err(|error| FetchError::Listing(error::describe(&error)))?;
         let listing = Listing::ask(&self.how.folders.hub, &http, self.repository, self.revision).await?;
-        let known = staging.record();
+        let known = match self.how.update {
+            true => staging.checked_record(),
+            false => staging.record(),
+        };
         let is_same = |file: &RemoteFile| {
             let known = known.as_ref().and_then(|record| record.files.get(&file.name));
             known.is_some_and(|known| known.oid == file.oid && known.size == file.size)
@@ -102,7 +105,7 @@ impl Fetch<'_> {
             return staging.note(self.download(&listing, known.map(|record| record.files).unwrap_or_default()));
         }
         staging.prepare(&listing)?;
-        let record = self.fetch_files(&staging, &http, &listing).await?;
+        let record = self.fetch_files(&staging, (&http, &listing), known.as_ref()).await?;
         staging.take_over(&record)
     }
 
@@ -120,33 +123,39 @@ impl Fetch<'_> {
     async fn fetch_files(
         &self,
         staging: &Staging,
-        http: &Client,
-        listing: &Listing,
+        (http, listing): (&Client, &Listing),
+        known: Option<&DownloadRecord>,
     ) -> Result<DownloadRecord, FetchError> {
         let (done, total_bytes) = (AtomicU64::new(0), listing.bytes());
         let hub = &self.how.folders.hub;
         let transfers = listing.files.iter().map(|remote| {
             let url = format!("{}/{}/resolve/{}/{}", hub.endpoint, self.repository, listing.commit, remote.name);
             let transfer = Transfer { http, hub, url, remote, part: staging.part(remote), done_bytes: &done };
-            async move { Ok::<_, FetchError>((remote.name.clone(), staging.reuse_or(transfer).await?)) }
+            async move { Ok::<_, FetchError>((remote.name.clone(), staging.reuse_or(transfer, known).await?)) }
         });
         let files = stream::iter(transfers).buffer_unordered(PARALLEL_FILES).try_collect();
         let telling = async {
             let mut ticks = interval(TELL_INTERVAL);
-            loop {
+            let mut done_bytes = 0;
+            while done_bytes < total_bytes {
                 ticks.tick().await;
-                let done_bytes = done.load(Ordering::Relaxed).min(total_bytes);
-                // All is here, and is being hashed.
-                let is_here = done_bytes == total_bytes;
-                let downloading = LocateStep::Downloading { done_bytes, total_bytes };
-                (self.how.tell)(if is_here { LocateStep::Checking } else { downloading });
+                done_bytes = done.load(Ordering::Relaxed).min(total_bytes);
+                (self.how.tell)(LocateStep::Downloading { done_bytes, total_bytes });
+            }
+            // All is here, and is being hashed.
+            (self.how.tell)(LocateStep::Checking);
+        };
+        tokio::pin!(files, telling);
+        let mut is_told = false;
+        let files = loop {
+            tokio::select! {
+                files = &mut files => break files?,
+                () = &mut telling, if !is_told => is_told = true,
             }
         };
-        let files = tokio::select! {
-            files = files => files?,
-            () = telling => Default::default(),
-        };
-        (self.how.tell)(LocateStep::Downloading { done_bytes: total_bytes, total_bytes });
+        if !is_told {
+            (self.how.tell)(LocateStep::Downloading { done_bytes: total_bytes, total_bytes });
+        }
         Ok(self.download(listing, files))
     }
 

@@ -67,11 +67,23 @@ impl DownloadRecord {
 
     /// Compares the files of a folder with what came; gives the first difference as text.
     pub fn check(&self, folder: &Path) -> Option<String> {
-        self.files.iter().find_map(|(name, file)| match sha256_of(&folder.join(name)) {
-            Ok(hash) if hash == file.sha256 => None,
-            Ok(hash) => Some(format!("{name} has the SHA-256 {hash}, and came with {}", file.sha256)),
-            Err(error) => Some(format!("{name}: {error}")),
-        })
+        self.files.iter().find_map(|(name, file)| Some(format!("{name}: {}", file.damage(&folder.join(name))?)))
+    }
+}
+
+impl FileRecord {
+    /// What is wrong with a file that should be this one.
+    pub fn damage(&self, file: &Path) -> Option<String> {
+        match std::fs::metadata(file).map(|metadata| metadata.len()) {
+            Ok(size) if size != self.size => return Some(format!("it has {size} bytes, and came with {}", self.size)),
+            Err(error) => return Some(error.to_string()),
+            Ok(_) => {}
+        }
+        match sha256_of(file) {
+            Ok(hash) if hash == self.sha256 => None,
+            Ok(hash) => Some(format!("it has the SHA-256 {hash}, and came with {}", self.sha256)),
+            Err(error) => Some(error.to_string()),
+        }
     }
 }
 

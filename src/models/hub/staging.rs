@@ -70,6 +70,20 @@ impl Staging {
         DownloadRecord::read(&self.final_folder())
     }
 
+    /// The record without those files that are not what came: they are damaged, or gone.
+    pub fn checked_record(&self) -> Option<DownloadRecord> {
+        let mut record = self.record()?;
+        let folder = self.final_folder();
+        record.files.retain(|name, file| {
+            let damage = file.damage(&folder.join(name));
+            if let Some(damage) = &damage {
+                tracing::warn!(model = self.name, "{name} is fetched again: {damage}");
+            }
+            damage.is_none()
+        });
+        Some(record)
+    }
+
     /// Puts things right after a process that ended between two steps. Whoever calls this has the lock.
     pub fn recover(&self) -> Result<(), FetchError> {
         let (old, target) = (self.old_folder(), self.final_folder());
@@ -132,9 +146,13 @@ impl Staging {
         }
     }
 
-    /// Takes a file over from the present folder where it is the same, and fetches it where it is not.
-    pub async fn reuse_or(&self, transfer: Transfer<'_>) -> Result<FileRecord, FetchError> {
-        let known = self.record().and_then(|mut record| record.files.remove(&transfer.remote.name));
+    /// Takes a file over from the present folder where it is known to be the same, and fetches it where it is not.
+    pub async fn reuse_or(
+        &self,
+        transfer: Transfer<'_>,
+        known: Option<&DownloadRecord>,
+    ) -> Result<FileRecord, FetchError> {
+        let known = known.and_then(|record| record.files.get(&transfer.remote.name)).cloned();
         let known = known.filter(|known| known.oid == transfer.remote.oid && known.size == transfer.remote.size);
         let present = self.final_folder().join(&transfer.remote.name);
         match known {

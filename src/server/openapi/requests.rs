@@ -35,7 +35,7 @@ pub(in crate::server) struct Settings {
     /// Phrases to find, for tasks that take some.
     #[schema(default = "")]
     text: Option<String>,
-    /// Classes to look for, `{class: prompt or null}` or `{class: [prompt, …]}`. Goes before `text`.
+    /// Classes to look for, `{class: prompt}` or `{class: [prompt, …]}`; `{class: null}` for tasks that take no text. Goes before `text`.
     mapping: Option<Map<String, Value>>,
     /// Region of interest of every picture.
     rectangle: Option<Region>,

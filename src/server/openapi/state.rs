@@ -45,6 +45,8 @@ struct ModelStatus {
     hardware: String,
     /// `ready` or `frozen`.
     state: String,
+    /// Why its files are not the newest, where an update was asked for.
+    stale: Option<String>,
     /// What brought it here.
     cause: Option<String>,
     deployed_s: Option<u64>,

@@ -66,6 +66,10 @@ function fromState({ reach, status, isStatic }) {
     const advice = (ADVICE.find(([about]) => about.test(message)) ?? [null, ADVICE_OTHERWISE])[1];
     notices.push({ title: `${name} could not be loaded`, message, advice });
   }
+  if (status.model?.stale) {
+    const { name, stale } = status.model;
+    notices.push({ title: `${name} was not updated`, message: stale, advice: "It is served with the files that were here.", tone: "info" });
+  }
   return notices;
 }
 

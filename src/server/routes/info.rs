@@ -205,6 +205,7 @@ mod tests {
             device: "cpu".to_owned(),
             precision: "FP32".to_owned(),
             hardware: "a processor".to_owned(),
+            stale: None,
         };
         let info = serde_json::to_value(DeployInfo::new(model, &[])).unwrap();
         assert_eq!(info["checkpoint_url"], Value::Null);

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use super::super::exposition::{CONTENT_TYPE, Page};
 use super::super::state::AppState;
 use super::super::traffic::RouteTraffic;
-use crate::engine::{Stats, list_gpus};
+use crate::engine::{Gpu, Stats, look_at_gpus};
 use crate::telemetry::{peak_resident_bytes, resident_bytes};
 
 /// `GET /metrics`.
@@ -25,7 +25,7 @@ pub(in crate::server) async fn show(State(app): State<AppState>) -> impl IntoRes
     write_engine(&mut page, &app.session.engine_stats(), app.is_deployed());
     page.gauge("florence_runs", "Inference runs that are under way.").value(app.session.queue().running_count());
     write_traffic(&mut page, &app.traffic.snapshot(), app.traffic.in_flight());
-    write_process(&mut page);
+    write_process(&mut page, look_at_gpus().await);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.into_text())
 }
 
@@ -91,7 +91,7 @@ fn write_traffic(page: &mut Page, routes: &[RouteTraffic], in_flight: u64) {
     errors.iter().for_each(|(code, count)| family.series(&[("code", &code.to_string())], count));
 }
 
-fn write_process(page: &mut Page) {
+fn write_process(page: &mut Page, gpus: Vec<Gpu>) {
     if let Some(bytes) = resident_bytes() {
         page.gauge("process_resident_memory_bytes", "Memory of the process.").value(bytes);
     }
@@ -99,7 +99,7 @@ fn write_process(page: &mut Page) {
         page.gauge("florence_peak_resident_memory_bytes", "The most that it ever was.").value(bytes);
     }
     let mut family = page.gauge("florence_gpu_memory_used_bytes", "Memory of each GPU that anybody uses.");
-    for gpu in list_gpus() {
+    for gpu in gpus {
         if let Some(memory) = gpu.memory {
             family.series(&[("gpu", &gpu.index.to_string())], memory.used_bytes);
         }

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::error::ApiError;
 use super::super::openapi::state;
 use super::super::state::AppState;
-use crate::engine::{Deployment, DeviceChoice, EngineError, ModelPlan, OpenDevice, Precision, Serving, list_gpus};
+use crate::engine::{Deployment, DeviceChoice, EngineError, ModelPlan, OpenDevice, Precision, Serving, look_at_gpus};
 use crate::lifecycle::{Cause, DeployError};
 use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
 use crate::telemetry::{available_memory_bytes, lines_after, peak_resident_bytes, resident_bytes, total_memory_bytes};
@@ -45,7 +45,7 @@ pub(in crate::server) async fn status(State(app): State<AppState>) -> Json<Value
         }),
         "lost": deployment.lost,
         "stopping": lifecycle.is_stopping(),
-        "memory": memory(),
+        "memory": memory().await,
         "requests": {
             "answered": stats.answered,
             "failed": stats.failed,
@@ -72,6 +72,7 @@ fn model(app: &AppState, deployment: &Deployment) -> Value {
         "precision": model.precision,
         "hardware": model.hardware,
         "state": if matches!(deployment.serving, Serving::Frozen(_)) { "frozen" } else { "ready" },
+        "stale": model.stale,
         "cause": served.map(|served| served.cause.name()),
         "deployed_s": served.map(|served| served.since.elapsed().as_secs()),
     })
@@ -90,7 +91,7 @@ fn loading(app: &AppState, deployment: &Deployment) -> Value {
     })
 }
 
-fn memory() -> Value {
+async fn memory() -> Value {
     let gpu = |gpu: crate::engine::Gpu| {
         let memory = gpu.memory?;
         let id = format!("cuda:{}", gpu.index);
@@ -100,7 +101,7 @@ fn memory() -> Value {
         "resident_bytes": resident_bytes(),
         "peak_bytes": peak_resident_bytes(),
         "total_bytes": total_memory_bytes(),
-        "gpus": list_gpus().into_iter().filter_map(gpu).collect::<Vec<_>>(),
+        "gpus": look_at_gpus().await.into_iter().filter_map(gpu).collect::<Vec<_>>(),
     })
 }
 
@@ -182,7 +183,7 @@ pub(in crate::server) async fn devices(State(app): State<AppState>) -> Json<Valu
             "precisions": ["f16", "bf16", "f32"],
         })
     };
-    let devices: Vec<Value> = std::iter::once(cpu).chain(list_gpus().into_iter().map(gpu)).collect();
+    let devices: Vec<Value> = std::iter::once(cpu).chain(look_at_gpus().await.into_iter().map(gpu)).collect();
     let default = match &app.lifecycle.settings().devices {
         DeviceChoice::Auto => "auto".to_owned(),
         choice => choice.to_string(),

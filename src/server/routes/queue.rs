@@ -94,7 +94,7 @@ pub(in crate::server) async fn status(
     envelope: Envelope,
 ) -> Result<Json<Map<String, Value>>, ApiError> {
     let mut status = find(&app, &envelope)?.peek().status_json();
-    status.extend(memory(&app));
+    status.extend(memory(&app).await);
     Ok(Json(status))
 }
 

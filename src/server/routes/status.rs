@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::envelope::Envelope;
 use super::super::openapi::{answers, requests};
 use super::super::state::AppState;
-use crate::engine::{GpuMemory, Serving, list_gpus};
+use crate::engine::{GpuMemory, Serving, look_at_gpus};
 use crate::telemetry::{resident_bytes, total_memory_bytes};
 
 /// `POST /get_status`.
@@ -29,26 +29,27 @@ pub(in crate::server) async fn status(State(app): State<AppState>, _: Envelope) 
     let progress = json!({"message": message, "current": current, "total": total});
     let mut status =
         Map::from_iter([("is_deployed".to_owned(), json!(app.is_deployed())), ("progress".to_owned(), progress)]);
-    status.extend(memory(&app));
+    status.extend(memory(&app).await);
     Json(status)
 }
 
 /// Memory in bytes, as the original tells it: of the GPUs that the model runs on, and of this machine.
-pub(super) fn memory(app: &AppState) -> [(String, Value); 2] {
-    let gpus = app.session.deployment().model().map(|model| memory_of(&model.device)).unwrap_or_default();
+pub(super) async fn memory(app: &AppState) -> [(String, Value); 2] {
+    let devices = app.session.deployment().model().map(|model| model.device.clone()).unwrap_or_default();
+    let gpus = memory_of(&devices).await;
     let of_gpus = json!({"allocated": gpus.map(|gpus| gpus.used_bytes), "total": gpus.map(|gpus| gpus.total_bytes)});
     let main = json!({"allocated": resident_bytes(), "total": total_memory_bytes()});
     [("gpu_memory".to_owned(), of_gpus), ("ram_memory".to_owned(), main)]
 }
 
 /// Memory of the GPUs that are named as `cuda:0,cuda:1`, where it is known; whoever uses it.
-fn memory_of(devices: &str) -> Option<GpuMemory> {
+async fn memory_of(devices: &str) -> Option<GpuMemory> {
     let named: HashSet<&str> = devices.split(',').collect();
     // Asking costs a while where there is nothing to know.
     if !devices.contains("cuda") {
         return None;
     }
-    let gpus = list_gpus().into_iter().filter(|gpu| named.contains(format!("cuda:{}", gpu.index).as_str()));
+    let gpus = look_at_gpus().await.into_iter().filter(|gpu| named.contains(format!("cuda:{}", gpu.index).as_str()));
     gpus.filter_map(|gpu| gpu.memory).reduce(|sum, one| GpuMemory {
         used_bytes: sum.used_bytes + one.used_bytes,
         total_bytes: sum.total_bytes + one.total_bytes,

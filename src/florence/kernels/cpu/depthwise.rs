@@ -27,9 +27,14 @@ pub struct DepthwiseInput<'a> {
 }
 
 /// `x + conv(x) + bias`, of the same shape as the map.
+///
+/// # Panics
+/// The map does not hold whole pictures, or weight and bias are of other channels.
 pub fn depthwise_conv3x3(input: DepthwiseInput<'_>, set: InstructionSet) -> Vec<f32> {
     let row = input.width * input.bias.len();
     let rows = input.map.len().checked_div(row).unwrap_or(0);
+    assert!(input.map.len() == rows * row && rows.is_multiple_of(input.height.max(1)), "whole pictures");
+    assert_eq!(input.weight.len(), TAPS * input.bias.len(), "weights of a depthwise convolution");
     // SAFETY: every row is written by its own task.
     unsafe {
         written(rows * row, |out| {

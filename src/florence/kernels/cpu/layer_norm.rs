@@ -24,6 +24,7 @@ pub struct NormWeights<'a> {
 
 /// Rows of `norm.weight.len()` values, normalised.
 pub fn layer_norm(x: &[f32], norm: NormWeights<'_>, set: InstructionSet) -> Vec<f32> {
+    assert_eq!(norm.weight.len(), norm.bias.len(), "weight and bias of a norm");
     let width = norm.weight.len().max(1);
     let block = |index: usize, rows: &[f32], out: Shared<f32>| {
         // SAFETY: these rows are this block's.
@@ -51,10 +52,7 @@ impl Kernel for NormRows<'_> {
         let width = self.norm.weight.len().max(1);
         for (index, row) in self.rows.chunks(width).enumerate() {
             // SAFETY: the output has as many rows.
-            unsafe {
-                let out = std::slice::from_raw_parts_mut(self.out.at(index * width), row.len());
-                normalise_row::<S>(row, self.norm, out);
-            }
+            unsafe { normalise_row::<S>(row, self.norm, self.out.at(index * width)) };
         }
     }
 }
@@ -62,10 +60,10 @@ impl Kernel for NormRows<'_> {
 /// `(x - mean) / sqrt(variance + 1e-5) * weight + bias`.
 ///
 /// # Safety
-/// As [`Simd`]; weight, bias and `out` are as wide as `row`.
+/// As [`Simd`]; weight and bias are as wide as `row`, and there is room for as much behind `out`.
 #[inline(always)]
-pub unsafe fn normalise_row<S: Simd>(row: &[f32], norm: NormWeights<'_>, out: &mut [f32]) {
-    let width = row.len().min(out.len()).min(norm.weight.len()).min(norm.bias.len());
+pub unsafe fn normalise_row<S: Simd>(row: &[f32], norm: NormWeights<'_>, out: *mut f32) {
+    let width = row.len().min(norm.weight.len()).min(norm.bias.len());
     let whole = width / S::LANES * S::LANES;
     let rest = width - whole;
     let x = row.as_ptr();
@@ -88,17 +86,16 @@ pub unsafe fn normalise_row<S: Simd>(row: &[f32], norm: NormWeights<'_>, out: &m
             variance += deviation * deviation;
         }
         let scale = (variance / width as f32 + EPSILON).sqrt().recip();
-        let normed = |value: S::F32, weight: S::F32, bias: S::F32| {
-            S::mul_add(S::mul(S::sub(value, S::splat(mean)), S::splat(scale)), weight, bias)
-        };
-        let (weight, bias, out) = (norm.weight.as_ptr(), norm.bias.as_ptr(), out.as_mut_ptr());
+        let (mean, scale) = (S::splat(mean), S::splat(scale));
+        let (weight, bias) = (norm.weight.as_ptr(), norm.bias.as_ptr());
         for start in (0..whole).step_by(S::LANES) {
-            let value = normed(S::load(x.add(start)), S::load(weight.add(start)), S::load(bias.add(start)));
-            S::store(out.add(start), value);
+            let normed = S::mul(S::sub(S::load(x.add(start)), mean), scale);
+            S::store(out.add(start), S::mul_add(normed, S::load(weight.add(start)), S::load(bias.add(start))));
         }
         if rest > 0 {
-            let last = |from: *const f32| S::load_first(from.add(whole), rest);
-            S::store_first(out.add(whole), normed(last(x), last(weight), last(bias)), rest);
+            let normed = S::mul(S::sub(S::load_first(x.add(whole), rest), mean), scale);
+            let (weight, bias) = (S::load_first(weight.add(whole), rest), S::load_first(bias.add(whole), rest));
+            S::store_first(out.add(whole), S::mul_add(normed, weight, bias), rest);
         }
     }
 }

@@ -98,7 +98,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// At least `length` floats.
+    /// `length` floats.
     pub fn new(length: usize) -> Self {
         // Several at a time are served from a stack, so each depth settles at its own size.
         let mut memory = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();

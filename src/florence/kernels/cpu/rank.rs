@@ -1,4 +1,4 @@
-//! The best few tokens of a row of logits in two passes: the sum of exponentials, then the search.
+//! The best few tokens of a row of logits in three passes: the greatest, the sum of exponentials, the search.
 
 use super::ranking::{BestFew, Candidate, Ranking, Wanted};
 use super::simd::{InstructionSet, Kernel, Simd, exp};
@@ -27,8 +27,12 @@ impl Kernel for RankRow<'_> {
     unsafe fn run<S: Simd>(self) -> Ranking {
         // SAFETY: the caller's promise, here and below.
         let max = unsafe { greatest::<S>(self.logits) };
-        // SAFETY: as above.
-        let sum: f64 = self.logits.chunks(BLOCK).map(|block| f64::from(unsafe { exp_sum::<S>(block, max) })).sum();
+        let mut sum = 0f64;
+        // No closure: those are not compiled for the instruction set.
+        for block in self.logits.chunks(BLOCK) {
+            // SAFETY: as above.
+            sum += f64::from(unsafe { exp_sum::<S>(block, max) });
+        }
         let log_sum = sum.ln() as f32;
         if !max.is_finite() || !log_sum.is_finite() {
             return None;

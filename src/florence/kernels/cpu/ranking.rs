@@ -27,7 +27,7 @@ impl Wanted {
     /// Nothing is wanted, as the next token is forced.
     pub const NOTHING: Self = Self { most: 0, score: 0., banned: vec![] };
 
-    /// Ranks a row of logits by the definition; kernels do the same in fewer passes.
+    /// Ranks a row of logits by the definition; kernels do the same with vectors.
     #[allow(clippy::cast_possible_truncation, reason = "log-probabilities are f32 as in the reference")]
     pub fn rank(&self, logits: &[f32]) -> Ranking {
         if self.most == 0 {

@@ -15,8 +15,13 @@ const VALUES: usize = 48;
 const TILE: usize = 4;
 
 /// `qkv` `[batch, pixels, 3 * channels]` to `[batch, pixels, channels]`.
+///
+/// # Panics
+/// The groups do not divide the channels, or the sizes do not make the map.
 pub fn channel_attention(qkv: &[f32], batch: usize, channels: usize, groups: usize, set: InstructionSet) -> Vec<f32> {
     let pixels = qkv.len() / (batch * 3 * channels).max(1);
+    assert_eq!(qkv.len(), batch * pixels * 3 * channels, "projections of a map");
+    assert!(channels > 0 && channels.is_multiple_of(groups), "{groups} groups of {channels} channels");
     let width = channels / groups.max(1);
     let parts = pixels.div_ceil(PIXELS);
     let block = channels * width;

@@ -32,10 +32,15 @@ impl HeadRows for SequenceHead<'_> {
 
 /// `qkv` `[batch, length, 3 * width]` to `[batch, length, width]`; of each row the first `lengths[row]` positions are attended to,
 /// and only they get a result; the others are 0.
+///
+/// # Panics
+/// The heads do not divide the width, or the sizes do not make the batch.
 pub fn sequence_attention(qkv: &[f32], width: usize, heads: usize, lengths: &[usize], set: InstructionSet) -> Vec<f32> {
     let row = qkv.len() / lengths.len().max(1);
     let length = row / (3 * width).max(1);
-    let head_width = width / heads.max(1);
+    assert!(width > 0 && width.is_multiple_of(heads), "{heads} heads in a width of {width}");
+    assert_eq!(qkv.len(), lengths.len() * length * 3 * width, "projections of a batch");
+    let head_width = width / heads;
     let mut out = vec![0f32; lengths.len() * length * width];
     let shared = Shared::new(&mut out);
     (0..lengths.len() * heads).into_par_iter().for_each(|index| {

@@ -32,6 +32,9 @@ pub struct Written<'a> {
 }
 
 /// Attention to the encoder's output: for each input its keys and values `[positions, 2 * width]` and its rows. `[rows, width]`.
+///
+/// # Panics
+/// The heads do not divide the width, or there are fewer rows.
 pub fn cross_attention(input: StepInput<'_>, inputs: &[(&[f32], usize)], set: InstructionSet) -> Vec<f32> {
     let sources: Vec<Source<'_>> = inputs.iter().map(|(cross, _)| Source::Shared(cross)).collect();
     let beams: Vec<usize> = inputs.iter().map(|(_, beams)| *beams).collect();
@@ -40,8 +43,12 @@ pub fn cross_attention(input: StepInput<'_>, inputs: &[(&[f32], usize)], set: In
 
 /// Attention to what was written, after this step's keys and values are written as well. `[rows, width]`.
 ///
+/// # Panics
+/// As [`cross_attention`].
+///
 /// # Safety
-/// Nobody else uses the memory of `own`, which has room for the token.
+/// Nobody else uses the memory of `own`, which has room for the token; the beams of an input have written as many tokens, each in
+/// the place of one of them.
 pub unsafe fn cached_attention(input: StepInput<'_>, inputs: &[Written<'_>], set: InstructionSet) -> Vec<f32> {
     let beams: Vec<usize> = inputs.iter().map(|written| written.ancestry.len()).collect();
     let mut row = 0;
@@ -73,6 +80,9 @@ enum Source<'a> {
 /// Attends by inputs and parts of the heads, as many as keep the threads busy.
 fn attend(input: StepInput<'_>, sources: &[Source<'_>], beams: &[usize], set: InstructionSet) -> Vec<f32> {
     let rows: usize = beams.iter().sum();
+    let StepInput { rows: queries, stride, width, heads } = input;
+    assert!(width > 0 && width.is_multiple_of(heads), "{heads} heads in a width of {width}");
+    assert!(rows == 0 || queries.len() >= (rows - 1) * stride + width, "a query for each row");
     let first_rows: Vec<usize> =
         beams.iter().scan(0, |next, beams| Some(std::mem::replace(next, *next + beams))).collect();
     let threads = rayon::current_num_threads();

@@ -64,11 +64,17 @@ impl HeadRows for WindowHead<'_> {
 }
 
 /// What every pixel finds in its window: `[batch, height, width, channels]`.
+///
+/// # Panics
+/// The heads do not divide the channels, or the sizes do not make the map.
 pub fn window_attention(input: WindowInput<'_>, set: InstructionSet) -> Vec<f32> {
     let WindowInput { qkv, beyond, height, width, heads, side } = input;
     let channels = beyond.len() / 3;
     let head_width = channels / heads.max(1);
     let pixels = qkv.len() / beyond.len().max(1);
+    assert_eq!(beyond.len(), 3 * channels, "a projection of queries, keys and values");
+    assert!(channels > 0 && channels.is_multiple_of(heads), "{heads} heads of {channels} channels");
+    assert!(qkv.len() == pixels * beyond.len() && pixels.is_multiple_of((height * width).max(1)), "whole pictures");
     let (rows, columns) = (height.div_ceil(side), width.div_ceil(side));
     let windows = pixels.checked_div(height * width).unwrap_or(0) * rows * columns;
     // SAFETY: every pixel lies in one window, and every channel in one head.

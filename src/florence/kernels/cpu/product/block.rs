@@ -51,6 +51,7 @@ pub struct Block<'a> {
 
 impl Kernel for Block<'_> {
     type Output = ();
+    const HAS_DOTS: bool = true;
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
@@ -177,6 +178,7 @@ impl Block<'_> {
 
     #[inline(always)]
     unsafe fn tile<S: Simd, F: Pack<S>>(&self, place: Place<'_>, values: *const u32, weights: Weights) {
+        const { assert!(matches!(S::TILE_ROWS, 3 | 6 | 12), "tiles are compiled for these") };
         // SAFETY: the caller's promise, handed on.
         unsafe {
             match place.tile.padded {
@@ -250,8 +252,8 @@ impl Block<'_> {
                 None => S::add(value, bias),
                 Some(units) => {
                     let sums = S::load(units.sums.as_ptr().add(column));
-                    let offset = if S::HAS_BYTE_DOT { BYTE_OFFSET } else { 0. };
-                    let whole = S::sub(value, S::mul(sums, S::splat(offset)));
+                    let offset = S::mul(sums, S::splat(BYTE_OFFSET));
+                    let whole = if S::HAS_BYTE_DOT { S::sub(value, offset) } else { value };
                     let unit = S::mul(S::load(units.scales.as_ptr().add(column)), S::splat(*place.row_scales.add(row)));
                     S::mul_add(whole, unit, bias)
                 }
@@ -262,7 +264,7 @@ impl Block<'_> {
             if let Some(residual) = self.after.residual {
                 let row = residual.row(place.tile.first + row, self.weights.outputs);
                 let left = self.left::<S>(place.panel, vector);
-                value = S::add(value, S::load_up_to(row.as_ptr().add(column), left));
+                value = S::add(value, S::load_up_to(row.as_ptr().wrapping_add(column), left));
             }
             value
         }
@@ -283,7 +285,8 @@ impl Block<'_> {
     #[inline(always)]
     const unsafe fn at(&self, place: Place<'_>, row: usize, vector: usize, lanes: usize) -> *mut f32 {
         let column = (place.panel * PANEL_VECTORS + vector) * lanes;
-        // SAFETY: the block's rows are there; nothing is accessed beyond the outputs.
-        unsafe { self.out.at((place.tile.first + row) * self.out_stride + column) }
+        // SAFETY: the block's rows are there.
+        let row = unsafe { self.out.at((place.tile.first + row) * self.out_stride) };
+        row.wrapping_add(column)
     }
 }

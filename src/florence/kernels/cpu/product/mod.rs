@@ -22,7 +22,12 @@ const BLOCK_ROWS: usize = 96;
 const BLOCKS_PER_THREAD: usize = 4;
 
 /// `rows` rows of `input` times `weights`, and what follows: `[rows, outputs]`.
+///
+/// # Panics
+/// There are fewer rows, or they have another width.
 pub fn product(input: Input<'_>, rows: usize, weights: &PackedMatrix, after: After<'_>) -> Vec<f32> {
+    assert!(input.has(rows, weights.inputs), "rows of a product");
+    assert!(after.residual.is_none_or(|residual| residual.has(rows, weights.outputs())), "residual of a product");
     // SAFETY: the blocks cover every row and panel.
     unsafe { written(rows * weights.outputs(), |out| product_into(input, rows, weights, after, out)) }
 }
@@ -80,12 +85,17 @@ pub unsafe fn block_into(
 }
 
 /// `residual + outer(gelu(inner(input)))`, `[rows, outputs]`: block by block, so that the wide rows in between stay in the cache.
+///
+/// # Panics
+/// As [`product`], or if one matrix does not follow the other.
 pub fn mlp(
     input: Input<'_>,
     rows: usize,
     (inner, outer): (&PackedMatrix, &PackedMatrix),
     residual: Rows<'_>,
 ) -> Vec<f32> {
+    assert!(input.has(rows, inner.inputs) && inner.outputs() == outer.inputs, "rows of an MLP");
+    assert!(residual.has(rows, outer.outputs()), "residual of an MLP");
     let after_inner = After { gelu: true, residual: None };
     let after_outer = After { gelu: false, residual: Some(residual) };
     if rows.div_ceil(BLOCK_ROWS) < 2 * rayon::current_num_threads() && rayon::current_num_threads() > 1 {

@@ -13,9 +13,10 @@ const TASK_WORDS: usize = 1 << 16;
 pub enum WeightType {
     /// 32-bit floats.
     F32,
-    /// The upper halves of 32-bit floats, rounded.
+    /// The upper halves of 32-bit floats, rounded. Activations stay as they are, but where pairs of bf16 are one instruction.
     Bf16,
-    /// Bytes with a scale for each output. Activations are quantised as well, with a scale for each row.
+    /// Bytes with a scale for each output. Activations are quantised as well, with a scale for each row: to 8 bits where there is
+    /// an instruction for bytes, else to 12.
     I8,
 }
 
@@ -173,9 +174,12 @@ fn byte_scale(row: &[f32]) -> f32 {
     row.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs())) / 127.
 }
 
-/// The upper half of a float, rounded to the nearest, of equals to the even one.
+/// The upper half of a float, rounded to the nearest, of equals to the even one. What is no number stays none.
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is taken")]
 pub(super) const fn bf16(value: f32) -> u16 {
+    const QUIET: u32 = 0x40_0000;
     let bits = value.to_bits();
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    ((if value.is_nan() { bits | QUIET } else { rounded }) >> 16) as u16
 }

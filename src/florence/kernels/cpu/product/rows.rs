@@ -2,6 +2,7 @@
 
 use super::super::layer_norm::{NormWeights, normalise_row};
 use super::super::simd::Simd;
+use super::packed::bf16;
 use super::tile::{Bytes, CHUNK, Floats, Form, PairedBf16, WideBf16};
 
 /// Rows of equal width somewhere in memory.
@@ -16,6 +17,11 @@ impl<'a> Rows<'a> {
     /// Rows that begin every `stride` values.
     pub const fn new(values: &'a [f32], stride: usize) -> Self {
         Self { values, stride }
+    }
+
+    /// Whether there are so many rows of a width.
+    pub const fn has(&self, rows: usize, width: usize) -> bool {
+        rows == 0 || width == 0 || (rows - 1) * self.stride + width <= self.values.len()
     }
 
     /// The rows from `first` on.
@@ -45,6 +51,12 @@ impl<'a> Input<'a> {
         Self { rows, norm: None }
     }
 
+    /// Whether there are so many rows of a width, and norms as wide.
+    pub fn has(&self, rows: usize, width: usize) -> bool {
+        self.rows.has(rows, width)
+            && self.norm.is_none_or(|norm| norm.weight.len() == width && norm.bias.len() == width)
+    }
+
     /// The input from row `first` on.
     pub fn skip(&self, first: usize) -> Self {
         Self { rows: self.rows.skip(first), norm: self.norm }
@@ -64,7 +76,7 @@ impl<'a> Input<'a> {
             None => row,
             Some(norm) => {
                 // SAFETY: the caller's promise.
-                unsafe { normalise_row::<S>(row, norm, buffer) };
+                unsafe { normalise_row::<S>(row, norm, buffer.as_mut_ptr()) };
                 buffer
             }
         }
@@ -101,29 +113,29 @@ impl<S: Simd> Pack<S> for WideBf16 {
 impl<S: Simd> Pack<S> for PairedBf16 {
     #[inline(always)]
     unsafe fn pack(row: &[f32], to: *mut u32, stride: usize) -> f32 {
-        let half = |value: f32| {
-            let bits = value.to_bits();
-            bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16
-        };
+        let pair = |[low, high]: [f32; 2]| [u32::from(bf16(low)) | u32::from(bf16(high)) << 16];
         // SAFETY: the caller's promise.
-        unsafe { write_chunks(row, to, (CHUNK, stride), |[low, high]: [f32; 2]| [half(low) | half(high) << 16]) };
+        unsafe { write_chunks(row, to, (CHUNK, stride), pair) };
         1.
     }
 }
 
 /// Greatest quantised value where bytes are multiplied with bytes.
 const BYTE_RANGE: f32 = 127.;
-/// Greatest where they are 16-bit values: the sums of 8192 products of these with bytes fit into 32 bits.
+/// Greatest where they are 16-bit values, unless sums of so many products would not fit into 32 bits.
 const WORD_RANGE: f32 = 2047.;
+/// The greatest magnitude of a row that is quantised as one of zeros: what it is divided by stays a number.
+const LEAST: f32 = 1e-30;
 /// What makes signed bytes unsigned ones.
 pub const BYTE_OFFSET: f32 = 128.;
 
 impl<S: Simd> Pack<S> for Bytes {
     #[inline(always)]
     unsafe fn pack(row: &[f32], to: *mut u32, stride: usize) -> f32 {
-        let most = row.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
-        let range = if S::HAS_BYTE_DOT { BYTE_RANGE } else { WORD_RANGE };
-        let inverse = range / most;
+        // SAFETY: the caller's promise.
+        let most = unsafe { magnitude::<S>(row) };
+        let range = if S::HAS_BYTE_DOT { BYTE_RANGE } else { word_range(row.len()) };
+        let inverse = range / most.max(LEAST);
         // SAFETY: the caller's promise.
         unsafe {
             if S::HAS_BYTE_DOT {
@@ -138,7 +150,36 @@ impl<S: Simd> Pack<S> for Bytes {
                 });
             }
         }
-        most / range
+        // Bytes hide what is no number, their unit must not.
+        if most.is_nan() { most } else { most.max(LEAST) / range }
+    }
+}
+
+/// Greatest 16-bit value of which as many products with bytes can be summed.
+fn word_range(products: usize) -> f32 {
+    let most = i32::MAX / i32::from(i8::MAX);
+    WORD_RANGE.min((most as f32 / products.max(1) as f32).floor())
+}
+
+/// The greatest magnitude of a row; no number if there is something among its values that is none, or is infinite.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn magnitude<S: Simd>(row: &[f32]) -> f32 {
+    let (chunks, rest) = (row.chunks_exact(S::LANES), row.len() % S::LANES);
+    // SAFETY: whole vectors are read, and of the last one what is there.
+    unsafe {
+        let (mut most, mut nothing) = (S::splat(0.), S::splat(0.));
+        let last = S::load_first(row.as_ptr().wrapping_add(row.len() - rest), rest);
+        for chunk in chunks {
+            let value = S::load(chunk.as_ptr());
+            most = S::max(most, S::abs(value));
+            nothing = S::mul_add(value, S::splat(0.), nothing);
+        }
+        most = S::max(most, S::abs(last));
+        nothing = S::mul_add(last, S::splat(0.), nothing);
+        S::greatest(most) + S::sum(nothing)
     }
 }
 

@@ -71,7 +71,8 @@ fn difference(found: &[f32], expected: &[f64]) -> f64 {
 #[test]
 fn every_form_is_the_definition_on_odd_shapes() {
     for set in InstructionSet::supported() {
-        for (rows, inputs, outputs) in [(1, 1, 1), (2, 3, 5), (7, 33, 31), (13, 300, 17), (98, 259, 45), (5, 768, 130)]
+        for (rows, inputs, outputs) in
+            [(1, 1, 1), (2, 3, 5), (7, 33, 31), (13, 300, 17), (98, 259, 45), (5, 768, 130), (14, 2100, 37)]
         {
             let case = Case::new(rows, inputs, outputs);
             // Activations are quantised as well in the last.
@@ -82,6 +83,41 @@ fn every_form_is_the_definition_on_odd_shapes() {
                 let apart = difference(&case.product(&matrix, true), &case.expected(&matrix, true));
                 assert!(apart < allowed + 1e-3, "{set:?} {kind:?} {rows} {inputs} {outputs} gelu: {apart}");
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_shows() {
+    for set in InstructionSet::supported() {
+        for (wrong, place) in [(f32::NAN, 0), (f32::INFINITY, 17), (f32::NEG_INFINITY, 36)] {
+            let mut case = Case::new(3, 37, 21);
+            case.x[37 + place] = wrong;
+            for kind in [WeightType::F32, WeightType::Bf16, WeightType::I8] {
+                let matrix = PackedMatrix::for_set(set, (&case.weight, 37), Some(&case.bias), kind);
+                let found = case.product(&matrix, false);
+                let (others, row) = ([&found[..21], &found[42..]].concat(), &found[21..42]);
+                assert!(row.iter().all(|value| !value.is_finite()), "{set:?} {kind:?} {wrong}: {row:?}");
+                assert!(others.iter().all(|value| value.is_finite()), "{set:?} {kind:?} {wrong}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_of_rows_of_any_size_are_what_they_say() {
+    for set in InstructionSet::supported() {
+        // All at full scale: sums of 16-bit values that were not kept small would overflow. And nothing but zeros, or nearly.
+        for (inputs, value) in [(9216, 1.), (70_000, -1.), (40, 0.), (40, 1e-37), (40, 1e-20)] {
+            let (x, weight) = (vec![value; inputs], vec![1.; inputs]);
+            let matrix = PackedMatrix::for_set(set, (&weight, inputs), None, WeightType::I8);
+            let found = product(Input::plain(Rows::new(&x, inputs)), 1, &matrix, After::default());
+            let expected = value * inputs as f32;
+            assert!(
+                (found[0] - expected).abs() <= expected.abs() * 1e-2 + 1e-29,
+                "{set:?} {inputs} {value}: {}",
+                found[0]
+            );
         }
     }
 }

@@ -213,7 +213,9 @@ pub unsafe fn multiply<S: Simd, F: Form<S>, const ROWS: usize>(
                 let panel = [F::load(weights), F::load(weights.wrapping_add(S::LANES))];
                 if ROWS <= FEW_ROWS {
                     S::prefetch(weights.wrapping_add(PREFETCH_WORDS));
-                    S::prefetch(weights.wrapping_add(PREFETCH_WORDS + S::LANES));
+                    if S::LANES >= LINE {
+                        S::prefetch(weights.wrapping_add(PREFETCH_WORDS + S::LANES));
+                    }
                 }
                 let mut value = step_values;
                 for sums in &mut sums {

@@ -59,7 +59,7 @@ pub(super) unsafe fn transpose_8(rows: [*const f32; 8], to: *mut f32, stride: us
     }
 }
 
-// SAFETY: each operation is one or two instructions that touch no more memory than it says.
+// SAFETY: the operations are instructions that touch no more memory than it says.
 unsafe impl Simd for Avx2 {
     type F32 = __m256;
     type I32 = __m256i;

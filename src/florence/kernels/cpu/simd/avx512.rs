@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::transpose_8;
-use super::{Kernel, MOST_LANES, Simd};
+use super::{Kernel, MOST_LANES, Simd, dot_bf16_in_floats};
 
 /// Sixteen lanes; `BYTES` tells whether VNNI may be used, `PAIRS` whether BF16 may.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ const fn first(count: usize) -> __mmask16 {
     if count >= 16 { 0xffff } else { (1 << count) - 1 }
 }
 
-// SAFETY: each operation is one or two instructions that touch no more memory than it says.
+// SAFETY: the operations are instructions that touch no more memory than it says.
 unsafe impl<const BYTES: bool, const PAIRS: bool> Simd for Avx512<BYTES, PAIRS> {
     type F32 = __m512;
     type I32 = __m512i;
@@ -182,12 +182,10 @@ unsafe impl<const BYTES: bool, const PAIRS: bool> Simd for Avx512<BYTES, PAIRS> 
         unsafe {
             if PAIRS {
                 let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(pair.cast_signed()));
-                return _mm512_dpbf16_ps(c, pair, std::mem::transmute::<__m512, __m512bh>(words));
+                _mm512_dpbf16_ps(c, pair, std::mem::transmute::<__m512, __m512bh>(words))
+            } else {
+                dot_bf16_in_floats::<Self>(pair, words, c)
             }
-            let (lows, highs) = Self::split_bf16(words);
-            let low = Self::splat(f32::from_bits(pair << 16));
-            let high = Self::splat(f32::from_bits(pair & 0xffff_0000));
-            Self::mul_add(high, highs, Self::mul_add(low, lows, c))
         }
     }
 

@@ -107,12 +107,7 @@ pub unsafe trait Simd: Copy + 'static {
     #[inline(always)]
     unsafe fn dot_bf16(pair: u32, words: Self::F32, c: Self::F32) -> Self::F32 {
         // SAFETY: the caller's promise.
-        unsafe {
-            let (lows, highs) = Self::split_bf16(words);
-            let low = Self::splat(f32::from_bits(pair << 16));
-            let high = Self::splat(f32::from_bits(pair & 0xffff_0000));
-            Self::mul_add(high, highs, Self::mul_add(low, lows, c))
-        }
+        unsafe { dot_bf16_in_floats::<Self>(pair, words, c) }
     }
     /// Whether [`Self::dot_bf16`] is one instruction. Where it is not, the other factor better stays in f32.
     const HAS_BF16_DOT: bool;
@@ -134,10 +129,29 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn to_f32(value: Self::I32) -> Self::F32;
 }
 
+/// [`Simd::dot_bf16`] where there is no instruction for it.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn dot_bf16_in_floats<S: Simd>(pair: u32, words: S::F32, c: S::F32) -> S::F32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (lows, highs) = S::split_bf16(words);
+        let low = S::splat(f32::from_bits(pair << 16));
+        let high = S::splat(f32::from_bits(pair & 0xffff_0000));
+        S::mul_add(high, highs, S::mul_add(low, lows, c))
+    }
+}
+
 /// Something to compute with vectors.
 pub trait Kernel {
     /// What comes out.
     type Output;
+
+    /// Whether it multiplies bytes or bf16 by [`Simd::dot_i8`] or [`Simd::dot_bf16`]. What does not is compiled once for all kinds
+    /// of AVX-512.
+    const HAS_DOTS: bool = false;
 
     /// Computes it. Implementations are `#[inline(always)]`, so that they are compiled for the instruction set.
     ///
@@ -269,19 +283,19 @@ impl InstructionSet {
     /// Runs a kernel, compiled for this instruction set.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        debug_assert!(self.is_supported());
-        // SAFETY: a set other than the portable one only comes out of `supported`, which asks the processor.
+        assert!(self.is_supported(), "this processor has no {}", self.name());
+        // SAFETY: the processor was asked.
         unsafe {
             match self {
                 Self::Portable => kernel.run::<Portable>(),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::run(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => avx512::run(kernel),
+                Self::Avx512Vnni if K::HAS_DOTS => avx512::run_bytes(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512Vnni => avx512::run_bytes(kernel),
+                Self::Avx512Bf16 if K::HAS_DOTS => avx512::run_pairs(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512Bf16 => avx512::run_pairs(kernel),
+                Self::Avx512 | Self::Avx512Vnni | Self::Avx512Bf16 => avx512::run(kernel),
                 #[cfg(target_arch = "aarch64")]
                 Self::Neon => neon::run(kernel),
             }

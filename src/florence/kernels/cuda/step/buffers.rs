@@ -1,8 +1,8 @@
 //! Memory of the steps of a number of rows: it is taken once and stays where it is, so that a recorded graph finds it again.
 
+use candle_core::Result;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, PinnedHostSlice, result};
-use candle_core::{DType, Device, Result, Tensor};
 
 use super::plan::{Layout, read_row};
 use super::{Candidates, MOST_ROWS, MOST_TAKEN, Sizes, StepInput};
@@ -126,19 +126,6 @@ impl Buffers {
         gpu.stream.synchronize().w()?;
         let takes = inputs.iter().flat_map(|input| input.rows.iter().map(|row| row.take));
         Ok(used.chunks_exact(TAKEN_WORDS).zip(takes).map(|(words, take)| read_row(words, take)).collect())
-    }
-
-    /// A copy of the logits of the first rows.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn logits(&self, gpu: &Gpu, sizes: &Sizes, rows: usize) -> Result<Tensor> {
-        let mut values = vec![0f32; rows.min(self.rows) * self.stride];
-        // SAFETY: the place holds as many values, and they are read after the wait.
-        unsafe { result::memcpy_dtoh_async(&mut values, self.places.logits, gpu.stream.cu_stream()).w()? };
-        gpu.stream.synchronize().w()?;
-        let all = Tensor::from_vec(values, (rows.min(self.rows), self.stride), &Device::Cpu)?;
-        all.narrow(1, 0, sizes.vocabulary)?.contiguous()?.to_dtype(DType::F32)
     }
 }
 

@@ -222,16 +222,6 @@ impl StepDecoder {
         Ok(found)
     }
 
-    /// The logits `[rows, vocabulary]` of the last step with so many rows, for comparisons.
-    ///
-    /// # Errors
-    /// There was none.
-    pub fn last_logits(&self, rows: usize) -> Result<Tensor> {
-        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(bucket) = buckets.get(&bucket_rows(rows)) else { bail!("there was no step of {rows} rows") };
-        bucket.buffers.logits(&self.gpu, &self.sizes, rows)
-    }
-
     /// Makes ready for steps of up to so many rows: takes their memory and records their graphs.
     ///
     /// # Errors
