@@ -1,7 +1,7 @@
 //! Products of all forms against their definition in f64, on shapes that fill nothing evenly.
 
 use super::super::layer_norm::NormWeights;
-use super::super::simd::InstructionSet;
+use super::super::simd::{InstructionSet, Kernel, Portable};
 use super::*;
 
 fn drawn(count: usize, seed: u64) -> Vec<f32> {
@@ -84,6 +84,30 @@ fn every_form_is_the_definition_on_odd_shapes() {
                 assert!(apart < allowed + 1e-3, "{set:?} {kind:?} {rows} {inputs} {outputs} gelu: {apart}");
             }
         }
+    }
+}
+
+#[test]
+fn pairs_of_bf16_are_the_definition_as_well() {
+    for (rows, inputs, outputs) in [(1, 1, 1), (2, 3, 5), (7, 33, 31), (14, 2100, 37)] {
+        let case = Case::new(rows, inputs, outputs);
+        let set = InstructionSet::Portable;
+        let matrix = PackedMatrix::for_set(set, (&case.weight, inputs), Some(&case.bias), WeightType::Bf16);
+        let mut found = vec![0f32; rows * outputs];
+        let block = Block {
+            input: Input::plain(Rows::new(&case.x, inputs)),
+            rows,
+            weights: &matrix,
+            panels: 0..matrix.panel_count(),
+            after: After { gelu: false, residual: Some(Rows::new(&case.residual, outputs)) },
+            out: Shared::new(&mut found),
+            out_stride: outputs,
+        };
+        // SAFETY: every processor has these instructions.
+        unsafe { block.run::<Portable<true>>() };
+        let apart = difference(&found, &case.expected(&matrix, false));
+        // Activations are rounded as well.
+        assert!(apart < 4e-3, "{rows} {inputs} {outputs}: {apart}");
     }
 }
 

@@ -270,7 +270,7 @@ impl InstructionSet {
     /// Elements of a vector.
     pub const fn lanes(self) -> usize {
         match self {
-            Self::Portable => Portable::LANES,
+            Self::Portable => <Portable>::LANES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::Avx2::LANES,
             #[cfg(target_arch = "x86_64")]

@@ -2,9 +2,10 @@
 
 use super::Simd;
 
-/// Eight lanes of plain arithmetic.
+/// Eight lanes of plain arithmetic. With `PAIRS` it takes activations in pairs of bf16, as processors with an instruction for these do:
+/// nobody is served by that, but it can be tested everywhere.
 #[derive(Debug, Clone, Copy)]
-pub struct Portable;
+pub struct Portable<const PAIRS: bool = false>;
 
 const LANES: usize = 8;
 
@@ -16,13 +17,13 @@ fn each(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 // The lanes are counted by the array's own length.
 #[allow(clippy::indexing_slicing, reason = "indices come from the array's own length")]
 // SAFETY: reads and writes no more elements than each operation says.
-unsafe impl Simd for Portable {
+unsafe impl<const PAIRS: bool> Simd for Portable<PAIRS> {
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
     type Bytes = [[i8; 4]; LANES];
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 3;
-    const HAS_BF16_DOT: bool = false;
+    const HAS_BF16_DOT: bool = PAIRS;
     const HAS_BYTE_DOT: bool = true;
 
     #[inline(always)]
