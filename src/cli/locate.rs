@@ -14,7 +14,8 @@ pub(super) fn locate(source: &ModelSource, update: bool) -> CliResult<ModelFiles
     let bar = bar();
     let pace = Mutex::new(BytePace::default());
     let tell = |step: LocateStep| match step {
-        LocateStep::Searching | LocateStep::Checking => {}
+        LocateStep::Searching => {}
+        LocateStep::Checking => bar.set_message("checking its files"),
         LocateStep::Waiting => bar.set_message("another process fetches it"),
         LocateStep::Downloading { done_bytes, total_bytes } => {
             bar.set_length(total_bytes);

@@ -4,9 +4,15 @@
 //! none, nothing is known.
 
 use std::cmp::Reverse;
-use std::sync::OnceLock;
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
 use nvml_wrapper::Nvml;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// Longest that a look at the GPUs is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +51,19 @@ pub fn list_gpus() -> Vec<Gpu> {
     cuda_uuids().into_iter().enumerate().map(describe).collect()
 }
 
-/// [`list_gpus`] for who must not wait: a driver may hang.
+/// Every GPU that a model can run on, for who must not wait: a driver may hang. Nothing is known then, and one look at a time hangs.
 pub async fn look_at_gpus() -> Vec<Gpu> {
-    tokio::task::spawn_blocking(list_gpus).await.unwrap_or_default()
+    static LOOKING: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+    let look = async {
+        let looking = Arc::clone(&LOOKING).lock_owned().await;
+        let list = move || {
+            let gpus = list_gpus();
+            drop(looking);
+            gpus
+        };
+        tokio::task::spawn_blocking(list).await.unwrap_or_default()
+    };
+    timeout(PATIENCE, look).await.unwrap_or_default()
 }
 
 /// The GPUs that a model may be loaded onto, the one with the most free memory first, or the first one where nothing is known;
@@ -56,7 +72,7 @@ pub(super) fn gpus_by_room() -> Vec<usize> {
     let gpus = order_by_room(list_gpus());
     if let [first, _, ..] = gpus.as_slice() {
         let free_mb = first.memory.map(|memory| memory.free_bytes() / 1_000_000);
-        tracing::info!(gpus = gpus.len(), free_mb, "cuda:{} is taken, it has the most free memory", first.index);
+        tracing::info!(gpus = gpus.len(), free_mb, "cuda:{} comes first, it has the most free memory", first.index);
     }
     // One that is not listed says by itself what is missing.
     if gpus.is_empty() { vec![0] } else { gpus.into_iter().map(|gpu| gpu.index).collect() }

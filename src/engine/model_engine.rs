@@ -221,9 +221,7 @@ impl ModelEngine {
         self.0.running().ok_or(EngineError::Loading)
     }
 
-    async fn load_in_turn(&self, plan: ModelPlan) -> Result<ServedModel, EngineError> {
-        let seen = self.0.seen();
-        let waiting = Waiting::new(&self.0);
+    async fn load_in_turn(&self, plan: ModelPlan, seen: Seen, waiting: Waiting) -> Result<ServedModel, EngineError> {
         let lock = self.take_turn().await;
         if let Some(result) = self.0.ended_since(seen, &plan) {
             return result;
@@ -273,17 +271,21 @@ impl ModelEngine {
     /// Takes the model off its devices; the next request brings it back. Done when it has left. One that takes over in the
     /// meantime is not the one that was to be frozen, and stays.
     async fn freeze_model(&self) -> Result<(), EngineError> {
-        let meant = self.0.running();
+        // Not held while waiting: a model leaves when the last one lets go of it.
+        let meant = match self.0.current().as_ref() {
+            Some(current) => current.running.as_ref().map(Arc::downgrade),
+            None => return Err(EngineError::Undeployed),
+        };
         let _turn = self.take_turn().await;
         let gone = {
             let mut current = self.0.current();
             let Some(current) = current.as_mut() else { return Err(EngineError::Undeployed) };
-            let is_meant =
-                |running: &mut Arc<RunningModel>| meant.as_ref().is_some_and(|meant| Arc::ptr_eq(meant, running));
+            let is_meant = |running: &mut Arc<RunningModel>| {
+                meant.as_ref().is_some_and(|meant| std::ptr::eq(meant.as_ptr(), Arc::as_ptr(running)))
+            };
             current.running.take_if(is_meant).map(|running| running.gone())
         };
         let Some(gone) = gone else { return Ok(()) };
-        drop(meant);
         self.0.deployment.send_modify(|deployment| {
             deployment.serving = match std::mem::take(&mut deployment.serving) {
                 Serving::Ready(model) => Serving::Frozen(model),
@@ -467,7 +469,9 @@ impl Engine for ModelEngine {
     }
 
     fn deploy(&self, plan: ModelPlan) -> BoxFuture<'_, Result<ServedModel, EngineError>> {
-        Box::pin(self.load_in_turn(plan))
+        // From here on, and not only from the first poll on, it can be broken off.
+        let (seen, waiting) = (self.0.seen(), Waiting::new(&self.0));
+        Box::pin(self.load_in_turn(plan, seen, waiting))
     }
 
     fn cancel_loading(&self) -> bool {

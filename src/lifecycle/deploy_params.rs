@@ -43,7 +43,8 @@ impl DeployParams {
         Self {
             model_files: CheckpointPath { checkpoint },
             model_source: if model.custom { CUSTOM } else { PRETRAINED },
-            model_info: find_row(rows, &model.name),
+            // A checkpoint of the user's own may have the name of a published one.
+            model_info: if model.custom { Value::Object(Map::new()) } else { find_row(rows, &model.name) },
             device: model.device.clone(),
             runtime: RUNTIME,
         }

@@ -19,7 +19,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 pub use deploy_params::{CUSTOM, DeployError, DeployParams, PRETRAINED, RUNTIME, requested_plan};
-pub use settings::LifecycleSettings;
+pub use settings::{LifecycleSettings, shown_name};
 pub use start::Start;
 
 use crate::engine::{EngineError, ModelPlan, ServedModel};
@@ -83,6 +83,8 @@ struct State {
     underway: Vec<Underway>,
     /// Deployments so far.
     count: u64,
+    /// How often they were broken off.
+    cancels: u64,
     served: Option<Served>,
     /// Somebody chose a model, or none: what was to happen at the start is over.
     is_chosen: bool,
@@ -95,6 +97,8 @@ struct Underway {
     number: u64,
     cause: Cause,
     plan: ModelPlan,
+    /// The engine knows of it.
+    is_handed_on: bool,
 }
 
 /// How the model that answers came about.
@@ -135,19 +139,33 @@ impl Lifecycle {
     /// # Errors
     /// The engine's.
     pub async fn deploy(&self, plan: ModelPlan, cause: Cause) -> Result<ServedModel, SessionError> {
+        let underway = self.begin(&plan, cause)?;
         let lifecycle = self.clone();
         // Of its own, because what is begun is also ended if the caller goes away.
-        let work = tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause).await });
+        let work = tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause, underway).await });
         work.await.unwrap_or_else(|error| Err(SessionError::Internal(error.to_string())))
     }
 
-    async fn deploy_to_the_end(&self, plan: ModelPlan, cause: Cause) -> Result<ServedModel, SessionError> {
-        if self.is_stopping() {
-            return Err(EngineError::ShuttingDown.into());
-        }
-        let underway = self.begin(&plan, cause)?;
-        telemetry::progress(telemetry::DEPLOYING, 0, 1);
-        let result = self.0.session.deploy(plan).await;
+    async fn deploy_to_the_end(
+        &self,
+        plan: ModelPlan,
+        cause: Cause,
+        underway: UnderwayGuard,
+    ) -> Result<ServedModel, SessionError> {
+        let loading = {
+            let mut state = self.state();
+            let is_wanted = state.cancels <= underway.cancels;
+            state
+                .underway
+                .iter_mut()
+                .filter(|one| one.number == underway.number)
+                .for_each(|one| one.is_handed_on = true);
+            is_wanted.then(|| self.0.session.deploy(plan))
+        };
+        let result = match loading {
+            Some(loading) => loading.await,
+            None => Err(EngineError::Cancelled.into()),
+        };
         drop(underway);
         if let Ok(served) = &result {
             self.note_served(served, cause);
@@ -158,7 +176,8 @@ impl Lifecycle {
 
     /// Shows the platform's users what is there now that nothing is being loaded, after a load that failed as well.
     fn show_end(&self) {
-        if self.is_stopping() || !self.state().underway.is_empty() {
+        let state = self.state();
+        if self.is_stopping() || !state.underway.is_empty() {
             return;
         }
         let is_served = self.0.session.deployment().model().is_some();
@@ -169,14 +188,16 @@ impl Lifecycle {
 
     /// [`Self::deploy`] for whom nobody waits. What becomes of it shows in the session's deployment.
     pub fn deploy_in_background(&self, plan: ModelPlan, cause: Cause) {
+        let Ok(underway) = self.begin(&plan, cause) else { return };
         let lifecycle = self.clone();
-        tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause).await });
+        tokio::spawn(async move { lifecycle.deploy_to_the_end(plan, cause, underway).await });
     }
 
     /// Breaks off the load under way and those that wait for their turn. False if there is none.
     pub fn cancel(&self) -> bool {
         self.note_choice();
-        self.0.session.cancel_loading()
+        let mut state = self.state();
+        self.break_off(&mut state) || state.underway.iter().any(|underway| !underway.is_handed_on)
     }
 
     /// Breaks off what is being loaded, and takes the model that is served off its devices for good.
@@ -203,7 +224,13 @@ impl Lifecycle {
             tracing::info!("shutting down");
         }
         self.0.stopping.cancel();
-        self.0.session.cancel_loading();
+        self.break_off(&mut self.state());
+    }
+
+    /// Breaks off every deployment that has begun. False if the engine knows of none.
+    fn break_off(&self, state: &mut State) -> bool {
+        state.cancels += 1;
+        self.0.session.cancel_loading()
     }
 
     /// Whether the process is about to end.
@@ -218,23 +245,27 @@ impl Lifecycle {
 
     /// Notes a deployment that begins, and breaks off those that it supersedes: what was begun at the start of the process and
     /// nobody has chosen meanwhile. After a choice nothing of the start begins any more.
-    fn begin(&self, plan: &ModelPlan, cause: Cause) -> Result<UnderwayGuard<'_>, EngineError> {
+    fn begin(&self, plan: &ModelPlan, cause: Cause) -> Result<UnderwayGuard, EngineError> {
         if cause.is_choice() {
             self.note_choice();
         }
         let mut state = self.state();
+        if self.is_stopping() {
+            return Err(EngineError::ShuttingDown);
+        }
         if state.is_chosen && !cause.is_choice() {
             return Err(EngineError::Cancelled);
         }
         let is_chosen = state.underway.iter().any(|underway| underway.cause.is_choice());
         let is_other = state.underway.iter().any(|underway| underway.plan != *plan);
         if is_other && !is_chosen {
-            self.0.session.cancel_loading();
+            self.break_off(&mut state);
         }
         state.count += 1;
-        let number = state.count;
-        state.underway.push(Underway { number, cause, plan: plan.clone() });
-        Ok(UnderwayGuard { lifecycle: self, number })
+        let (number, cancels) = (state.count, state.cancels);
+        state.underway.push(Underway { number, cause, plan: plan.clone(), is_handed_on: false });
+        telemetry::progress(telemetry::DEPLOYING, 0, 1);
+        Ok(UnderwayGuard { lifecycle: self.clone(), number, cancels })
     }
 
     fn note_served(&self, served: &ServedModel, cause: Cause) {
@@ -257,12 +288,14 @@ impl Lifecycle {
 }
 
 /// Takes a deployment off the list when it ends.
-struct UnderwayGuard<'a> {
-    lifecycle: &'a Lifecycle,
+struct UnderwayGuard {
+    lifecycle: Lifecycle,
     number: u64,
+    /// How often deployments had been broken off when it began.
+    cancels: u64,
 }
 
-impl Drop for UnderwayGuard<'_> {
+impl Drop for UnderwayGuard {
     fn drop(&mut self) {
         self.lifecycle.state().underway.retain(|underway| underway.number != self.number);
     }

@@ -65,7 +65,7 @@ impl LifecycleSettings {
 }
 
 /// What a folder is called among the models: a published one of this name is another one.
-fn shown_name(folder: &str) -> String {
+pub fn shown_name(folder: &str) -> String {
     let is_taken = ModelSource::choose(Some(folder), None).is_ok();
     if is_taken { format!("{folder} (own)") } else { folder.to_owned() }
 }

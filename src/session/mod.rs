@@ -115,12 +115,14 @@ impl Session {
         &self.queue
     }
 
-    /// Loads another model, which takes over from the one before; that one stays if it fails.
+    /// Loads another model, which takes over from the one before; that one stays if it fails. It can be broken off from the call
+    /// on.
     ///
     /// # Errors
     /// The engine's.
-    pub async fn deploy(&self, plan: ModelPlan) -> Result<ServedModel, SessionError> {
-        Ok(self.engine.deploy(plan).await?)
+    pub fn deploy(&self, plan: ModelPlan) -> impl Future<Output = Result<ServedModel, SessionError>> + Send + '_ {
+        let loading = self.engine.deploy(plan);
+        async { Ok(loading.await?) }
     }
 
     /// Breaks off the load under way. False if there is none.

@@ -46,7 +46,7 @@ pub struct PredictArgs {
     /// Phrases to find, such as "a red circle"; goes before --settings, as the next two do
     #[arg(long, conflicts_with = "mapping")]
     text: Option<String>,
-    /// Task such as OD or "<OD>"; by default a text is grounded, and without one a caption
+    /// Task such as OD; by default a text is grounded, and without one the picture is captioned
     #[arg(long, value_name = "TASK", value_parser = parse_task)]
     task: Option<String>,
     /// JSON object from class to prompt, such as {"ball": "a red circle"}

@@ -36,7 +36,7 @@ pub struct ServeArgs {
     /// Memory that decoded single pictures in the queue may take, in MiB, and as much again for runs
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     queue_mib: u32,
-    /// Memory for image features, which the next question about the same picture needs, in MiB for each replica
+    /// Memory for image features, so that the next question about the same picture need not encode it again, in MiB for each replica
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     feature_cache_mib: u32,
     /// Threads that compute on the CPU [default: one for each core]

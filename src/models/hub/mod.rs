@@ -91,10 +91,11 @@ impl Fetch<'_> {
             .build()
             .map_err(|error| FetchError::Listing(error::describe(&error)))?;
         let listing = Listing::ask(&self.how.folders.hub, &http, self.repository, self.revision).await?;
-        let known = match self.how.update {
-            true => staging.checked_record(),
-            false => staging.record(),
-        };
+        let mut known = staging.record();
+        if self.how.update {
+            (self.how.tell)(LocateStep::Checking);
+            known = staging.checked_record().await;
+        }
         let is_same = |file: &RemoteFile| {
             let known = known.as_ref().and_then(|record| record.files.get(&file.name));
             known.is_some_and(|known| known.oid == file.oid && known.size == file.size)
@@ -104,7 +105,7 @@ impl Fetch<'_> {
             // The same files may be those of another revision.
             return staging.note(self.download(&listing, known.map(|record| record.files).unwrap_or_default()));
         }
-        staging.prepare(&listing)?;
+        staging.prepare(&listing, known.as_ref())?;
         let record = self.fetch_files(&staging, (&http, &listing), known.as_ref()).await?;
         staging.take_over(&record)
     }

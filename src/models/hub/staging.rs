@@ -71,17 +71,20 @@ impl Staging {
     }
 
     /// The record without those files that are not what came: they are damaged, or gone.
-    pub fn checked_record(&self) -> Option<DownloadRecord> {
-        let mut record = self.record()?;
-        let folder = self.final_folder();
-        record.files.retain(|name, file| {
-            let damage = file.damage(&folder.join(name));
-            if let Some(damage) = &damage {
-                tracing::warn!(model = self.name, "{name} is fetched again: {damage}");
-            }
-            damage.is_none()
-        });
-        Some(record)
+    pub async fn checked_record(&self) -> Option<DownloadRecord> {
+        let (mut record, folder, model) = (self.record()?, self.final_folder(), self.name.clone());
+        let check = move || {
+            record.files.retain(|name, file| {
+                let damage = file.damage(&folder.join(name));
+                if let Some(damage) = &damage {
+                    tracing::warn!(model, "{name} is fetched again: {damage}");
+                }
+                damage.is_none()
+            });
+            record
+        };
+        // Gigabytes are read, and whoever breaks the update off does not wait for that.
+        tokio::task::spawn_blocking(check).await.ok()
     }
 
     /// Puts things right after a process that ended between two steps. Whoever calls this has the lock.
@@ -121,8 +124,9 @@ impl Staging {
         }
     }
 
-    /// Makes the folder, throws away what belongs to another state, and sees whether there is room.
-    pub fn prepare(&self, listing: &Listing) -> Result<(), FetchError> {
+    /// Makes the folder, throws away what belongs to another state, and sees whether there is room for what is not `known` to be
+    /// here.
+    pub fn prepare(&self, listing: &Listing, known: Option<&DownloadRecord>) -> Result<(), FetchError> {
         let folder = self.folder();
         std::fs::create_dir_all(&folder).map_err(FetchError::disk(&folder))?;
         self.reopen(listing);
@@ -135,6 +139,11 @@ impl Staging {
                 std::fs::remove_file(entry.path()).map_err(FetchError::disk(&entry.path()))?;
             }
         }
+        let is_known = |file: &&RemoteFile| {
+            let known = known.and_then(|record| record.files.get(&file.name));
+            known.is_some_and(|known| known.oid == file.oid && known.size == file.size)
+        };
+        here_bytes += listing.files.iter().filter(is_known).map(|file| file.size).sum::<u64>();
         let needed = listing.bytes().saturating_sub(here_bytes) + SPARE_BYTES;
         match free_bytes(&folder) {
             Some(free) if free < needed => Err(FetchError::NoSpace {
@@ -313,7 +322,7 @@ mod tests {
             std::fs::write(staging.folder().join(name), "{}").unwrap();
         }
         let listing = Listing { commit: "new".to_owned(), files: vec![file("a", "1"), file("b", "3")] };
-        staging.prepare(&listing).unwrap();
+        staging.prepare(&listing, None).unwrap();
         let left: Vec<_> = std::fs::read_dir(staging.folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, [staging.part(&file("a", "1"))], "of another state nothing is kept");
     }

@@ -14,7 +14,7 @@ use super::super::error::ApiError;
 use super::super::openapi::state;
 use super::super::state::AppState;
 use crate::engine::{Deployment, DeviceChoice, EngineError, ModelPlan, OpenDevice, Precision, Serving, look_at_gpus};
-use crate::lifecycle::{Cause, DeployError};
+use crate::lifecycle::{Cause, DeployError, shown_name};
 use crate::models::{Catalog, DEFAULT_MODEL, DEMO_MODEL, ModelSource};
 use crate::telemetry::{available_memory_bytes, lines_after, peak_resident_bytes, resident_bytes, total_memory_bytes};
 
@@ -65,7 +65,7 @@ fn model(app: &AppState, deployment: &Deployment) -> Value {
     let Some(model) = deployment.model() else { return Value::Null };
     let served = app.lifecycle.served();
     json!({
-        "name": model.name,
+        "name": if model.custom { shown_name(&model.name) } else { model.name.clone() },
         "source": model.source,
         "custom": model.custom,
         "device": model.device,

@@ -124,7 +124,7 @@ impl<S: Simd> Pack<S> for PairedBf16 {
 const BYTE_RANGE: f32 = 127.;
 /// Greatest where they are 16-bit values, unless sums of so many products would not fit into 32 bits.
 const WORD_RANGE: f32 = 2047.;
-/// The greatest magnitude of a row that is quantised as one of zeros: what it is divided by stays a number.
+/// Rows of smaller values are quantised as if this were their greatest magnitude: what they are divided by stays a number.
 const LEAST: f32 = 1e-30;
 /// What makes signed bytes unsigned ones.
 pub const BYTE_OFFSET: f32 = 128.;

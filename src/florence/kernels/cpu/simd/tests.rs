@@ -9,6 +9,7 @@ const VALUES: [f32; 16] = [0.5, -1.25, 3., -0., 7.75, -20., 1e-3, 2.5, -2.5, 0.1
 
 impl Kernel for Check {
     type Output = ();
+    const HAS_DOTS: bool = true;
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
