@@ -28,6 +28,17 @@ def hold_weights(hub):
     return hub.fail(Fault("hold", "*.safetensors", parts=("cdn",), methods=("GET",), after=1000))
 
 
+def held_autostart(app, hub, platform):
+    """A server whose autostart waits for the weights of large; base is there."""
+    hub.add(repository(LARGE), files())
+    hold = hold_weights(hub)
+    server = app(hub=hub, platform=platform, AUTOSTART="true")
+    place(server.cache, BASE)
+    server.start().wait_until_loading(LARGE)
+    assert hold.held.wait(60)
+    return server, hold
+
+
 def test_the_same_model_asked_for_twice_is_loaded_once(server, hub):
     hold = hold_weights(hub)
     asked = [*at_once(lambda: server.deploy(LARGE))]
@@ -46,12 +57,7 @@ def test_the_same_model_asked_for_twice_is_loaded_once(server, hub):
 
 
 def test_a_client_goes_before_autostart(app, hub, platform):
-    hub.add(repository(LARGE), files())
-    hold = hold_weights(hub)
-    server = app(hub=hub, platform=platform, AUTOSTART="true")
-    place(server.cache, BASE)
-    server.start().wait_until_loading(LARGE)
-    assert hold.held.wait(60)
+    server, hold = held_autostart(app, hub, platform)
     # It answers although what autostart waits for never came.
     assert server.deploy(BASE).json() == DEPLOYED
     assert server.model() == (BASE, "api")
@@ -71,12 +77,7 @@ def test_two_clients_both_get_what_they_asked_for(server, hub):
 
 
 def test_a_client_that_shares_autostarts_load_is_not_broken_off_by_another(app, hub, platform):
-    hub.add(repository(LARGE), files())
-    hold = hold_weights(hub)
-    server = app(hub=hub, platform=platform, AUTOSTART="true")
-    place(server.cache, BASE)
-    server.start().wait_until_loading(LARGE)
-    assert hold.held.wait(60)
+    server, hold = held_autostart(app, hub, platform)
     first, = at_once(lambda: server.deploy(LARGE))
     server.wait_for(lambda: server.progress("Deploying model ...") == 2, "the client shares the load")
     second, = at_once(lambda: server.deploy(BASE))

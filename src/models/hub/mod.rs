@@ -23,8 +23,8 @@ use tokio::time::{interval, sleep};
 pub(super) use error::FetchError;
 pub use record::{DownloadRecord, FileRecord, sha256_of};
 
-use listing::{Listing, RemoteFile};
-use staging::{Staging, try_lock};
+use listing::Listing;
+use staging::{Staging, file_of, try_lock};
 pub(super) use staging::{is_complete, mend};
 use transfer::Transfer;
 
@@ -96,10 +96,7 @@ impl Fetch<'_> {
             (self.how.tell)(LocateStep::Checking);
             known = staging.checked_record().await;
         }
-        let is_same = |file: &RemoteFile| {
-            let known = known.as_ref().and_then(|record| record.files.get(&file.name));
-            known.is_some_and(|known| known.oid == file.oid && known.size == file.size)
-        };
+        let is_same = |file| known.as_ref().is_some_and(|record| file_of(record, file).is_some());
         if staging.is_complete() && listing.files.iter().all(is_same) {
             tracing::info!(model = self.name, commit = listing.commit, "the hub has nothing newer");
             // The same files may be those of another revision.

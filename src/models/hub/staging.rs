@@ -37,6 +37,11 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, FetchError> {
     }
 }
 
+/// What a record has of a file, if it is what the hub has.
+pub(super) fn file_of<'a>(record: &'a DownloadRecord, file: &RemoteFile) -> Option<&'a FileRecord> {
+    record.files.get(&file.name).filter(|known| known.oid == file.oid && known.size == file.size)
+}
+
 impl Staging {
     /// The folders of this name below `root`, which is made if it is not there.
     pub fn new(root: &Path, name: &str) -> Result<Self, FetchError> {
@@ -139,10 +144,7 @@ impl Staging {
                 std::fs::remove_file(entry.path()).map_err(FetchError::disk(&entry.path()))?;
             }
         }
-        let is_known = |file: &&RemoteFile| {
-            let known = known.and_then(|record| record.files.get(&file.name));
-            known.is_some_and(|known| known.oid == file.oid && known.size == file.size)
-        };
+        let is_known = |file: &&RemoteFile| known.is_some_and(|record| file_of(record, file).is_some());
         here_bytes += listing.files.iter().filter(is_known).map(|file| file.size).sum::<u64>();
         let needed = listing.bytes().saturating_sub(here_bytes) + SPARE_BYTES;
         match free_bytes(&folder) {
@@ -161,8 +163,7 @@ impl Staging {
         transfer: Transfer<'_>,
         known: Option<&DownloadRecord>,
     ) -> Result<FileRecord, FetchError> {
-        let known = known.and_then(|record| record.files.get(&transfer.remote.name)).cloned();
-        let known = known.filter(|known| known.oid == transfer.remote.oid && known.size == transfer.remote.size);
+        let known = known.and_then(|record| file_of(record, transfer.remote)).cloned();
         let present = self.final_folder().join(&transfer.remote.name);
         match known {
             // A part that lies there already is another run's, and whole or not is found out where it is checked.
